@@ -1,0 +1,1 @@
+//! Stanzas: `<message/>`, `<presence/>`, `<iq/>` (RFC 6120 section 8), read and written.

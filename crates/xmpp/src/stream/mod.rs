@@ -1,0 +1,1 @@
+//! Streams: XEP-0114 components, both roles, and accepting clients.
