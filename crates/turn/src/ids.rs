@@ -54,12 +54,8 @@ const ALPHABET: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 /// Appends the lowest `digits` × 5 bits of `value` in lower-case base 32; 26 digits hold all 128 bits. The alphabet is
 /// legal in every identifier of SIP and XMPP and survives case folding.
-pub fn write_base32(value: u128, digits: usize, out: &mut Vec<u8>) {
-    let mut value = value;
-    for _ in 0..digits {
-        out.push(ALPHABET[(value & 31) as usize]);
-        value >>= 5;
-    }
+pub fn write_base32(value: u128, digits: usize, out: &mut impl Extend<u8>) {
+    out.extend((0..digits).map(|digit| ALPHABET[(value >> (5 * digit)) as usize & 31]));
 }
 
 #[cfg(test)]

@@ -1,0 +1,344 @@
+//! Where an operation changes sides (RFC 3860 sections 3.4.1 and 3.4.2).
+
+use crate::mark::MAX_PASSES;
+use crate::{
+    Denial, Failure, Mark, Marker, MaxForwards, Message, Origin, Policy, Provenance, Reason, Response, Side, Status,
+    TransId,
+};
+use slotmap::SlotMap;
+use smallvec::SmallVec;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+use turn::Minter;
+
+slotmap::new_key_type! {
+    /// An operation that the relay admitted and nobody has concluded yet.
+    pub struct OperationKey;
+}
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Who may write to whom.
+    pub policy: Policy,
+    /// How long an operation that came from this side waits for its fate; `None` where the far side always ends it by
+    /// itself, as a SIP client transaction does.
+    pub sip_window: Duration,
+    /// `MaxForwards` of a message that came without one, and the highest value taken from XMPP.
+    pub start_max_forwards: MaxForwards,
+    /// Operations in flight; beyond it they are refused with [`Reason::Overloaded`].
+    pub max_in_flight: usize,
+}
+
+/// A message that may cross.
+#[derive(Debug)]
+pub struct Admitted<'a> {
+    /// Names the operation when it is concluded.
+    pub operation: OperationKey,
+    /// Who has to concretise it.
+    pub side: Side,
+    /// The message, with `MaxForwards` lowered.
+    pub message: Message<'a>,
+    /// What its identifier on the far wire begins with.
+    pub mark: Mark,
+}
+
+/// The one response of an operation, on its way back.
+#[derive(Debug)]
+pub struct Concluded<'a> {
+    /// The connector that brought the message.
+    pub side: Side,
+    /// Its handle for it.
+    pub near: u64,
+    trans_id: SmallVec<[u8; 40]>,
+    status: Status<'a>,
+}
+
+impl Concluded<'_> {
+    /// The response operation.
+    pub fn response(&self) -> Response<'_> {
+        Response { trans_id: TransId(&self.trans_id), status: self.status.clone() }
+    }
+}
+
+/// What the relay has counted since it began.
+#[derive(Clone, Debug)]
+pub struct Counters {
+    /// Messages handed in, by side.
+    pub messages: [u64; 2],
+    /// Refused by the relay itself, by side.
+    pub refused: [u64; 2],
+    /// Concluded with success, by side of origin.
+    pub success: [u64; 2],
+    /// Concluded with failure, by side of origin.
+    pub failure: [u64; 2],
+    /// Concluded indeterminate, by side of origin.
+    pub indeterminate: [u64; 2],
+    /// Failures by reason, refusals included.
+    pub reasons: [u64; Reason::ALL.len()],
+}
+
+impl Default for Counters {
+    fn default() -> Self {
+        Self {
+            messages: [0; 2],
+            refused: [0; 2],
+            success: [0; 2],
+            failure: [0; 2],
+            indeterminate: [0; 2],
+            reasons: [0; Reason::ALL.len()],
+        }
+    }
+}
+
+struct InFlight {
+    trans_id: SmallVec<[u8; 40]>,
+    origin: Side,
+    near: u64,
+}
+
+/// Admits messages, remembers where their responses go, and gives each exactly one.
+pub struct Relay {
+    settings: Settings,
+    marker: Marker,
+    in_flight: SlotMap<OperationKey, InFlight>,
+    /// Deadlines in the order they were set: the window is the same for all.
+    deadlines: VecDeque<(Instant, OperationKey)>,
+    counters: Counters,
+}
+
+impl Relay {
+    /// A relay with nothing in flight.
+    pub fn new(settings: Settings, minter: &Minter) -> Self {
+        Self {
+            settings,
+            marker: Marker::new(minter.derive("mark")),
+            in_flight: SlotMap::with_key(),
+            deadlines: VecDeque::new(),
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes a message from a connector, whose own name for it is `near`. `Err` is its response: nothing was remembered
+    /// and nothing may be sent.
+    pub fn admit<'a>(
+        &mut self,
+        now: Instant,
+        origin: &Origin,
+        near: u64,
+        message: Message<'a>,
+    ) -> Result<Admitted<'a>, Failure<'static>> {
+        self.counters.messages[origin.side as usize] += 1;
+        let verdict = self.check(origin, &message);
+        let (side, pass) = match verdict {
+            Ok(passed) => passed,
+            Err(failure) => {
+                self.counters.refused[origin.side as usize] += 1;
+                self.counters.reasons[failure.reason as usize] += 1;
+                return Err(failure);
+            }
+        };
+        let mark = self.marker.mark(message.trans_id, pass, &message.source.0, &message.destination.0);
+        let operation = self.in_flight.insert(InFlight {
+            trans_id: SmallVec::from_slice(message.trans_id.0),
+            origin: origin.side,
+            near,
+        });
+        if origin.side == Side::Sip {
+            self.deadlines.push_back((now + self.settings.sip_window, operation));
+        }
+        // `check` saw that it is not zero.
+        let max_forwards = MaxForwards(message.max_forwards.0.saturating_sub(1));
+        Ok(Admitted { operation, side, message: Message { max_forwards, ..message }, mark })
+    }
+
+    fn check(&self, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Failure<'static>> {
+        let (source, destination) = (&message.source.0, &message.destination.0);
+        // Check 1, valid addresses, is made by their type. Then in the order of RFC 3860 section 3.4.1:
+        let side = self.settings.policy.permit(origin, source, destination).map_err(|denial| match denial {
+            Denial::Unresolvable => Reason::RemoteServerNotFound,
+            Denial::AccessDenied => Reason::Forbidden,
+        })?;
+        if message.max_forwards.0 == 0 {
+            return Err(Reason::TooManyHops.into());
+        }
+        let pass = match self.marker.provenance(message.wire_id, source, destination) {
+            Provenance::Foreign => 1,
+            Provenance::Ours { pass, same_addresses: false } if pass < MAX_PASSES => pass + 1,
+            Provenance::Ours { .. } => return Err(Reason::Loop.into()),
+        };
+        if self.in_flight.len() >= self.settings.max_in_flight {
+            return Err(Reason::Overloaded.into());
+        }
+        Ok((side, pass))
+    }
+
+    /// Somebody knows the fate of an operation. `None` when it was concluded before.
+    pub fn conclude<'a>(&mut self, operation: OperationKey, status: Status<'a>) -> Option<Concluded<'a>> {
+        let InFlight { trans_id, origin, near } = self.in_flight.remove(operation)?;
+        match &status {
+            Status::Success => self.counters.success[origin as usize] += 1,
+            Status::Indeterminate => self.counters.indeterminate[origin as usize] += 1,
+            Status::Failure(failure) => {
+                self.counters.failure[origin as usize] += 1;
+                self.counters.reasons[failure.reason as usize] += 1;
+            }
+        }
+        Some(Concluded { side: origin, near, trans_id, status })
+    }
+
+    /// The next operation whose window has passed without a conclusion. The side that concretised it says what is known
+    /// of it, and that concludes it.
+    pub fn poll_expired(&mut self, now: Instant) -> Option<OperationKey> {
+        while let Some(&(deadline, operation)) = self.deadlines.front() {
+            if deadline > now && self.in_flight.contains_key(operation) {
+                return None;
+            }
+            self.deadlines.pop_front();
+            if self.in_flight.contains_key(operation) {
+                return Some(operation);
+            }
+        }
+        None
+    }
+
+    /// When the next window passes. Operations concluded since may make this early.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.front().map(|&(deadline, _)| deadline)
+    }
+
+    /// Whether an identifier proves that we sent a message from `source` to `destination`, however long ago.
+    pub fn is_ours(&self, wire_id: &[u8], source: &crate::ImUri<'_>, destination: &crate::ImUri<'_>) -> bool {
+        matches!(self.marker.provenance(wire_id, source, destination), Provenance::Ours { same_addresses: true, .. })
+    }
+
+    /// `MaxForwards` for a message whose protocol named `received`.
+    pub fn starting(&self, received: Option<u8>) -> MaxForwards {
+        MaxForwards(received.unwrap_or(self.settings.start_max_forwards.0))
+    }
+
+    /// Operations that wait for their fate.
+    pub fn in_flight(&self) -> usize {
+        self.in_flight.len()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use crate::{Content, DomainPattern, ImUri, InstantInbox, PeerId, Proof};
+
+    const SIP: Origin = Origin { side: Side::Sip, peer: PeerId(1), proof: Proof::SourceNetwork };
+
+    fn relay() -> Relay {
+        let mut policy = Policy::new();
+        policy.add_home(DomainPattern::Exactly("sip.example".into()), Side::Sip);
+        policy.add_home(DomainPattern::Exactly("xmpp.example".into()), Side::Xmpp);
+        policy.add_speaker(PeerId(1), DomainPattern::Any);
+        let settings = Settings {
+            policy,
+            sip_window: Duration::from_secs(2),
+            start_max_forwards: MaxForwards(70),
+            max_in_flight: 3,
+        };
+        Relay::new(settings, &Minter::new([3; 16]))
+    }
+
+    fn message<'a>(to: &'a str, max_forwards: u8, trans_id: &'a [u8], wire_id: &'a [u8]) -> Message<'a> {
+        Message {
+            source: InstantInbox(ImUri::parse("im:juliet@sip.example").unwrap()),
+            destination: InstantInbox(ImUri::parse(to).unwrap()),
+            max_forwards: MaxForwards(max_forwards),
+            trans_id: TransId(trans_id),
+            wire_id,
+            content: Content::text("Art thou not Romeo?".into()),
+        }
+    }
+
+    const ROMEO: &str = "im:romeo@xmpp.example";
+
+    #[test]
+    fn a_trans_id_of_any_length_comes_back_unchanged() {
+        let mut relay = relay();
+        let now = Instant::now();
+        for length in [1, 40, 41, 255] {
+            let trans_id = vec![b'x'; length];
+            let admitted = relay.admit(now, &SIP, 7, message(ROMEO, 70, &trans_id, b"id")).unwrap();
+            assert_eq!(admitted.side, Side::Xmpp);
+            assert_eq!(admitted.message.max_forwards, MaxForwards(69));
+            let concluded = relay.conclude(admitted.operation, Status::Success).unwrap();
+            assert_eq!(concluded.near, 7);
+            assert_eq!(concluded.response().trans_id.0, &trans_id[..]);
+            assert!(relay.conclude(admitted.operation, Status::Success).is_none(), "one response, never two");
+        }
+        assert_eq!(relay.in_flight(), 0);
+    }
+
+    #[test]
+    fn refusals_name_one_reason_in_the_order_of_the_checks() {
+        let mut relay = relay();
+        let now = Instant::now();
+        let nobody = Origin { proof: Proof::Nothing, ..SIP };
+        let unknown = relay.admit(now, &nobody, 0, message("im:a@b.example", 0, b"t", b"")).unwrap_err();
+        assert_eq!(unknown.reason, Reason::RemoteServerNotFound);
+        let denied = relay.admit(now, &nobody, 0, message(ROMEO, 0, b"t", b"")).unwrap_err();
+        assert_eq!(denied.reason, Reason::Forbidden);
+        let spent = relay.admit(now, &SIP, 0, message(ROMEO, 0, b"t", b"")).unwrap_err();
+        assert_eq!(spent.reason, Reason::TooManyHops);
+        assert_eq!(relay.in_flight(), 0, "a refused message leaves nothing behind");
+        assert_eq!(relay.counters().refused[Side::Sip as usize], 3);
+    }
+
+    #[test]
+    fn a_message_that_comes_back_unchanged_is_a_loop() {
+        let mut relay = relay();
+        let now = Instant::now();
+        let first = relay.admit(now, &SIP, 0, message(ROMEO, 70, b"t1", b"call-id")).unwrap();
+        let again = relay.admit(now, &SIP, 0, message(ROMEO, 70, b"t2", first.mark.as_bytes())).unwrap_err();
+        assert_eq!(again.reason, Reason::Loop);
+        // With changed addresses it may pass, four times in all.
+        let mut mark = first.mark;
+        for pass in 2..=5 {
+            let to = format!("im:alias{pass}@xmpp.example");
+            let wire_id = mark;
+            match relay.admit(now, &SIP, 0, message(&to, 70, b"t", wire_id.as_bytes())) {
+                Ok(admitted) => {
+                    assert!(pass <= 4);
+                    mark = admitted.mark;
+                    relay.conclude(admitted.operation, Status::Indeterminate);
+                }
+                Err(failure) => assert_eq!((pass, failure.reason), (5, Reason::Loop)),
+            }
+        }
+    }
+
+    #[test]
+    fn the_window_passes_once_and_only_for_the_open() {
+        let mut relay = relay();
+        let now = Instant::now();
+        let a = relay.admit(now, &SIP, 1, message(ROMEO, 70, b"a", b"")).unwrap().operation;
+        let b = relay.admit(now, &SIP, 2, message(ROMEO, 70, b"b", b"")).unwrap().operation;
+        relay.conclude(a, Status::Success);
+        assert_eq!(relay.poll_expired(now + Duration::from_millis(1999)), None);
+        assert_eq!(relay.poll_expired(now + Duration::from_secs(2)), Some(b));
+        assert_eq!(relay.poll_expired(now + Duration::from_secs(2)), None);
+        assert!(relay.conclude(b, Reason::DeliveryUnknown.into_status()).is_some());
+        assert_eq!(relay.poll_timeout(), None);
+    }
+
+    #[test]
+    fn more_than_the_configured_number_is_refused() {
+        let mut relay = relay();
+        let now = Instant::now();
+        for n in 0..3u8 {
+            relay.admit(now, &SIP, 0, message(ROMEO, 70, &[n], b"")).unwrap();
+        }
+        assert_eq!(relay.admit(now, &SIP, 0, message(ROMEO, 70, b"x", b"")).unwrap_err().reason, Reason::Overloaded);
+    }
+}
