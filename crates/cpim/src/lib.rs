@@ -6,10 +6,10 @@
 //!
 //! The [`Relay`] is the one place where an operation changes sides. Its contract:
 //!
-//! 1. A connector hands a message to [`Relay::admit`], with the [`Origin`] that says who brought it and what proves that,
-//!    and a handle of its own. The relay makes the checks of RFC 3860 section 3.4.1 in order, lowers `MaxForwards`, looks
-//!    for loops, and either refuses with one [`Failure`] or names the side that has to concretise.
-//! 2. Whoever learns the fate of the operation calls [`Relay::conclude`] once; the relay gives back the handle and the
+//! 1. A connector hands an [`Incoming`] message to [`Relay::admit`], with the [`Origin`] that says who brought it and what
+//!    proves that, and a name of its own for it. The relay makes the checks of RFC 3860 section 3.4.1 in order, lowers `MaxForwards`, looks
+//!    for loops, and either refuses with the response or names the side that has to concretise.
+//! 2. Whoever learns the fate of the operation calls [`Relay::conclude`] once; the relay gives back that name and the
 //!    response for the connector it came from. A second conclusion is ignored: an operation has one response.
 //! 3. Operations that nobody concluded within the answer window come out of [`Relay::poll_expired`].
 //!
@@ -28,7 +28,8 @@ mod uri;
 pub use content::{Content, MediaType};
 pub use mark::{Mark, Marker, Provenance};
 pub use message::{
-    Failure, InstantInbox, MaxForwards, Message, Origin, PeerId, Proof, Reason, Response, Side, Status, TransId,
+    Failure, Incoming, InstantInbox, MaxForwards, Message, Origin, PeerId, Proof, Reason, Response, Side, Status,
+    TransId,
 };
 pub use policy::{Denial, DomainPattern, Policy};
 pub use presentation::{Presentation, PresentationError, Presentations, Presented, Rule};

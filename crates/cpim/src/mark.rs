@@ -69,9 +69,9 @@ impl Marker {
 
     /// The mark for a message that passes for the `pass`-th time. The unique part follows from the TransID alone, so a
     /// message that is sent again bears the same mark.
-    pub fn mark(&self, trans_id: TransId<'_>, pass: u8, source: &ImUri<'_>, destination: &ImUri<'_>) -> Mark {
+    pub fn mark(&self, trans_id: &TransId, pass: u8, source: &ImUri<'_>, destination: &ImUri<'_>) -> Mark {
         let mut text = SmallVec::<[u8; 64]>::new();
-        write_base32(self.minter.keyed(&[b"unique", trans_id.0]), UNIQUE, &mut text);
+        write_base32(self.minter.keyed(&[b"unique", &trans_id.0]), UNIQUE, &mut text);
         text.push(b'a' + pass.min(25));
         self.push_tags(&mut text, source, destination);
         let mut mark = [0; LENGTH];
@@ -122,9 +122,9 @@ mod tests {
         let other = Marker::new(Minter::new([2; 16]));
         let (juliet, romeo, nurse) =
             (uri("im:Juliet@sip.example"), uri("im:romeo@xmpp.example"), uri("im:nurse@a.example"));
-        let mark = marker.mark(TransId(b"t1"), 1, &juliet, &romeo);
+        let mark = marker.mark(&TransId::new(b"t1"), 1, &juliet, &romeo);
         assert_eq!(mark.as_str().len(), 33);
-        assert_eq!(mark, marker.mark(TransId(b"t1"), 1, &juliet, &romeo));
+        assert_eq!(mark, marker.mark(&TransId::new(b"t1"), 1, &juliet, &romeo));
         let mut call_id = mark.as_bytes().to_vec();
         call_id.extend_from_slice(b"@gw.example");
         let folded = uri("im:juliet@sip.example");

@@ -1,6 +1,7 @@
 //! The operations and their attributes (RFC 3860 section 3).
 
 use crate::{Content, ImUri};
+use smallvec::SmallVec;
 use std::borrow::Cow;
 
 /// Which connector something belongs to.
@@ -66,9 +67,29 @@ pub struct InstantInbox<'a>(pub ImUri<'a>);
 pub struct MaxForwards(pub u8);
 
 /// Correlates an operation with its response (RFC 3860 section 3.1): octets of any length that the originating connector
-/// made unique.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TransId<'a>(pub &'a [u8]);
+/// made unique. Up to 40 octets, which RFC 3860 wants every gateway to carry, take no allocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TransId(pub SmallVec<[u8; 40]>);
+
+impl TransId {
+    /// A TransID of these octets.
+    pub fn new(octets: &[u8]) -> Self {
+        Self(SmallVec::from_slice(octets))
+    }
+
+    /// A TransID that spells 128 bits.
+    pub fn from_bits(bits: u128) -> Self {
+        let mut text = SmallVec::new();
+        turn::write_base32(bits, 26, &mut text);
+        Self(text)
+    }
+}
+
+impl std::fmt::Display for TransId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.0.escape_ascii().fmt(f)
+    }
+}
 
 /// The message operation (RFC 3860 section 3.1).
 #[derive(Clone, Debug)]
@@ -80,19 +101,30 @@ pub struct Message<'a> {
     /// How often it may still be relayed, as received.
     pub max_forwards: MaxForwards,
     /// What its response carries.
-    pub trans_id: TransId<'a>,
+    pub trans_id: TransId,
     /// The identifier that the message bore on the wire (a stanza id, a Call-ID), in which the relay looks for its own
     /// [`Mark`](crate::Mark).
-    pub wire_id: &'a [u8],
+    pub wire_id: Cow<'a, [u8]>,
     /// What is said.
     pub content: Content<'a>,
+}
+
+/// A message operation as a connector hands it in.
+#[derive(Clone, Debug)]
+pub struct Incoming<'a> {
+    /// Who brought it, and what proves that.
+    pub origin: Origin,
+    /// The connector's own name for it, which comes back with the response.
+    pub near: u64,
+    /// The operation.
+    pub message: Message<'a>,
 }
 
 /// The response operation (RFC 3860 section 3.1).
 #[derive(Clone, Debug)]
 pub struct Response<'a> {
     /// That of the message.
-    pub trans_id: TransId<'a>,
+    pub trans_id: TransId,
     /// Its fate.
     pub status: Status<'a>,
 }

@@ -2,11 +2,10 @@
 
 use crate::mark::MAX_PASSES;
 use crate::{
-    Denial, Failure, Mark, Marker, MaxForwards, Message, Origin, Policy, Provenance, Reason, Response, Side, Status,
+    Denial, Incoming, Mark, Marker, MaxForwards, Message, Origin, Policy, Provenance, Reason, Response, Side, Status,
     TransId,
 };
 use slotmap::SlotMap;
-use smallvec::SmallVec;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use turn::Minter;
@@ -24,8 +23,6 @@ pub struct Settings {
     /// How long an operation that came from this side waits for its fate; `None` where the far side always ends it by
     /// itself, as a SIP client transaction does.
     pub sip_window: Duration,
-    /// `MaxForwards` of a message that came without one, and the highest value taken from XMPP.
-    pub start_max_forwards: MaxForwards,
     /// Operations in flight; beyond it they are refused with [`Reason::Overloaded`].
     pub max_in_flight: usize,
 }
@@ -48,17 +45,10 @@ pub struct Admitted<'a> {
 pub struct Concluded<'a> {
     /// The connector that brought the message.
     pub side: Side,
-    /// Its handle for it.
+    /// Its name for it.
     pub near: u64,
-    trans_id: SmallVec<[u8; 40]>,
-    status: Status<'a>,
-}
-
-impl Concluded<'_> {
     /// The response operation.
-    pub fn response(&self) -> Response<'_> {
-        Response { trans_id: TransId(&self.trans_id), status: self.status.clone() }
-    }
+    pub response: Response<'a>,
 }
 
 /// What the relay has counted since it began.
@@ -92,7 +82,7 @@ impl Default for Counters {
 }
 
 struct InFlight {
-    trans_id: SmallVec<[u8; 40]>,
+    trans_id: TransId,
     origin: Side,
     near: u64,
 }
@@ -119,31 +109,22 @@ impl Relay {
         }
     }
 
-    /// Takes a message from a connector, whose own name for it is `near`. `Err` is its response: nothing was remembered
-    /// and nothing may be sent.
-    pub fn admit<'a>(
-        &mut self,
-        now: Instant,
-        origin: &Origin,
-        near: u64,
-        message: Message<'a>,
-    ) -> Result<Admitted<'a>, Failure<'static>> {
+    /// Takes a message from a connector. `Err` is its response: nothing was remembered and nothing may be sent.
+    pub fn admit<'a>(&mut self, now: Instant, incoming: Incoming<'a>) -> Result<Admitted<'a>, Concluded<'static>> {
+        let Incoming { origin, near, message } = incoming;
         self.counters.messages[origin.side as usize] += 1;
-        let verdict = self.check(origin, &message);
-        let (side, pass) = match verdict {
+        let (side, pass) = match self.check(&origin, &message) {
             Ok(passed) => passed,
-            Err(failure) => {
+            Err(reason) => {
                 self.counters.refused[origin.side as usize] += 1;
-                self.counters.reasons[failure.reason as usize] += 1;
-                return Err(failure);
+                self.counters.reasons[reason as usize] += 1;
+                let response = Response { trans_id: message.trans_id, status: reason.into_status() };
+                return Err(Concluded { side: origin.side, near, response });
             }
         };
-        let mark = self.marker.mark(message.trans_id, pass, &message.source.0, &message.destination.0);
-        let operation = self.in_flight.insert(InFlight {
-            trans_id: SmallVec::from_slice(message.trans_id.0),
-            origin: origin.side,
-            near,
-        });
+        let mark = self.marker.mark(&message.trans_id, pass, &message.source.0, &message.destination.0);
+        let row = InFlight { trans_id: message.trans_id.clone(), origin: origin.side, near };
+        let operation = self.in_flight.insert(row);
         if origin.side == Side::Sip {
             self.deadlines.push_back((now + self.settings.sip_window, operation));
         }
@@ -152,7 +133,7 @@ impl Relay {
         Ok(Admitted { operation, side, message: Message { max_forwards, ..message }, mark })
     }
 
-    fn check(&self, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Failure<'static>> {
+    fn check(&self, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Reason> {
         let (source, destination) = (&message.source.0, &message.destination.0);
         // Check 1, valid addresses, is made by their type. Then in the order of RFC 3860 section 3.4.1:
         let side = self.settings.policy.permit(origin, source, destination).map_err(|denial| match denial {
@@ -160,15 +141,15 @@ impl Relay {
             Denial::AccessDenied => Reason::Forbidden,
         })?;
         if message.max_forwards.0 == 0 {
-            return Err(Reason::TooManyHops.into());
+            return Err(Reason::TooManyHops);
         }
-        let pass = match self.marker.provenance(message.wire_id, source, destination) {
+        let pass = match self.marker.provenance(&message.wire_id, source, destination) {
             Provenance::Foreign => 1,
             Provenance::Ours { pass, same_addresses: false } if pass < MAX_PASSES => pass + 1,
-            Provenance::Ours { .. } => return Err(Reason::Loop.into()),
+            Provenance::Ours { .. } => return Err(Reason::Loop),
         };
         if self.in_flight.len() >= self.settings.max_in_flight {
-            return Err(Reason::Overloaded.into());
+            return Err(Reason::Overloaded);
         }
         Ok((side, pass))
     }
@@ -184,7 +165,7 @@ impl Relay {
                 self.counters.reasons[failure.reason as usize] += 1;
             }
         }
-        Some(Concluded { side: origin, near, trans_id, status })
+        Some(Concluded { side: origin, near, response: Response { trans_id, status } })
     }
 
     /// The next operation whose window has passed without a conclusion. The side that concretised it says what is known
@@ -212,11 +193,6 @@ impl Relay {
         matches!(self.marker.provenance(wire_id, source, destination), Provenance::Ours { same_addresses: true, .. })
     }
 
-    /// `MaxForwards` for a message whose protocol named `received`.
-    pub fn starting(&self, received: Option<u8>) -> MaxForwards {
-        MaxForwards(received.unwrap_or(self.settings.start_max_forwards.0))
-    }
-
     /// Operations that wait for their fate.
     pub fn in_flight(&self) -> usize {
         self.in_flight.len()
@@ -241,27 +217,30 @@ mod tests {
         policy.add_home(DomainPattern::Exactly("sip.example".into()), Side::Sip);
         policy.add_home(DomainPattern::Exactly("xmpp.example".into()), Side::Xmpp);
         policy.add_speaker(PeerId(1), DomainPattern::Any);
-        let settings = Settings {
-            policy,
-            sip_window: Duration::from_secs(2),
-            start_max_forwards: MaxForwards(70),
-            max_in_flight: 3,
-        };
+        let settings = Settings { policy, sip_window: Duration::from_secs(2), max_in_flight: 3 };
         Relay::new(settings, &Minter::new([3; 16]))
     }
 
-    fn message<'a>(to: &'a str, max_forwards: u8, trans_id: &'a [u8], wire_id: &'a [u8]) -> Message<'a> {
-        Message {
+    const ROMEO: &str = "im:romeo@xmpp.example";
+
+    fn incoming<'a>(to: &'a str, max_forwards: u8, trans_id: &[u8], wire_id: &'a [u8]) -> Incoming<'a> {
+        let message = Message {
             source: InstantInbox(ImUri::parse("im:juliet@sip.example").unwrap()),
             destination: InstantInbox(ImUri::parse(to).unwrap()),
             max_forwards: MaxForwards(max_forwards),
-            trans_id: TransId(trans_id),
-            wire_id,
+            trans_id: TransId::new(trans_id),
+            wire_id: wire_id.into(),
             content: Content::text("Art thou not Romeo?".into()),
-        }
+        };
+        Incoming { origin: SIP, near: 7, message }
     }
 
-    const ROMEO: &str = "im:romeo@xmpp.example";
+    fn refused(result: Result<Admitted<'_>, Concluded<'static>>) -> Reason {
+        match result.unwrap_err().response.status {
+            Status::Failure(failure) => failure.reason,
+            other => panic!("a refusal, not {other:?}"),
+        }
+    }
 
     #[test]
     fn a_trans_id_of_any_length_comes_back_unchanged() {
@@ -269,12 +248,12 @@ mod tests {
         let now = Instant::now();
         for length in [1, 40, 41, 255] {
             let trans_id = vec![b'x'; length];
-            let admitted = relay.admit(now, &SIP, 7, message(ROMEO, 70, &trans_id, b"id")).unwrap();
+            let admitted = relay.admit(now, incoming(ROMEO, 70, &trans_id, b"id")).unwrap();
             assert_eq!(admitted.side, Side::Xmpp);
             assert_eq!(admitted.message.max_forwards, MaxForwards(69));
             let concluded = relay.conclude(admitted.operation, Status::Success).unwrap();
-            assert_eq!(concluded.near, 7);
-            assert_eq!(concluded.response().trans_id.0, &trans_id[..]);
+            assert_eq!((concluded.side, concluded.near), (Side::Sip, 7));
+            assert_eq!(concluded.response.trans_id, TransId::new(&trans_id));
             assert!(relay.conclude(admitted.operation, Status::Success).is_none(), "one response, never two");
         }
         assert_eq!(relay.in_flight(), 0);
@@ -284,13 +263,16 @@ mod tests {
     fn refusals_name_one_reason_in_the_order_of_the_checks() {
         let mut relay = relay();
         let now = Instant::now();
-        let nobody = Origin { proof: Proof::Nothing, ..SIP };
-        let unknown = relay.admit(now, &nobody, 0, message("im:a@b.example", 0, b"t", b"")).unwrap_err();
-        assert_eq!(unknown.reason, Reason::RemoteServerNotFound);
-        let denied = relay.admit(now, &nobody, 0, message(ROMEO, 0, b"t", b"")).unwrap_err();
-        assert_eq!(denied.reason, Reason::Forbidden);
-        let spent = relay.admit(now, &SIP, 0, message(ROMEO, 0, b"t", b"")).unwrap_err();
-        assert_eq!(spent.reason, Reason::TooManyHops);
+        let stranger = |mut incoming: Incoming<'static>| {
+            incoming.origin.proof = Proof::Nothing;
+            incoming
+        };
+        let unknown = relay.admit(now, stranger(incoming("im:a@b.example", 0, b"t", b"")));
+        assert_eq!(refused(unknown), Reason::RemoteServerNotFound);
+        let denied = relay.admit(now, stranger(incoming(ROMEO, 0, b"t", b"")));
+        assert_eq!(refused(denied), Reason::Forbidden);
+        let spent = relay.admit(now, incoming(ROMEO, 0, b"t", b""));
+        assert_eq!(refused(spent), Reason::TooManyHops);
         assert_eq!(relay.in_flight(), 0, "a refused message leaves nothing behind");
         assert_eq!(relay.counters().refused[Side::Sip as usize], 3);
     }
@@ -299,31 +281,27 @@ mod tests {
     fn a_message_that_comes_back_unchanged_is_a_loop() {
         let mut relay = relay();
         let now = Instant::now();
-        let first = relay.admit(now, &SIP, 0, message(ROMEO, 70, b"t1", b"call-id")).unwrap();
-        let again = relay.admit(now, &SIP, 0, message(ROMEO, 70, b"t2", first.mark.as_bytes())).unwrap_err();
-        assert_eq!(again.reason, Reason::Loop);
+        let first = relay.admit(now, incoming(ROMEO, 70, b"t1", b"call-id")).unwrap();
+        let again = relay.admit(now, incoming(ROMEO, 70, b"t2", first.mark.as_bytes()));
+        assert_eq!(refused(again), Reason::Loop);
         // With changed addresses it may pass, four times in all.
         let mut mark = first.mark;
-        for pass in 2..=5 {
-            let to = format!("im:alias{pass}@xmpp.example");
+        for (pass, to) in [(2, "im:b@xmpp.example"), (3, "im:c@xmpp.example"), (4, "im:d@xmpp.example")] {
             let wire_id = mark;
-            match relay.admit(now, &SIP, 0, message(&to, 70, b"t", wire_id.as_bytes())) {
-                Ok(admitted) => {
-                    assert!(pass <= 4);
-                    mark = admitted.mark;
-                    relay.conclude(admitted.operation, Status::Indeterminate);
-                }
-                Err(failure) => assert_eq!((pass, failure.reason), (5, Reason::Loop)),
-            }
+            let admitted = relay.admit(now, incoming(to, 70, &[pass], wire_id.as_bytes())).unwrap();
+            mark = admitted.mark;
+            relay.conclude(admitted.operation, Status::Indeterminate);
         }
+        let fifth = relay.admit(now, incoming("im:e@xmpp.example", 70, b"t", mark.as_bytes()));
+        assert_eq!(refused(fifth), Reason::Loop);
     }
 
     #[test]
     fn the_window_passes_once_and_only_for_the_open() {
         let mut relay = relay();
         let now = Instant::now();
-        let a = relay.admit(now, &SIP, 1, message(ROMEO, 70, b"a", b"")).unwrap().operation;
-        let b = relay.admit(now, &SIP, 2, message(ROMEO, 70, b"b", b"")).unwrap().operation;
+        let a = relay.admit(now, incoming(ROMEO, 70, b"a", b"")).unwrap().operation;
+        let b = relay.admit(now, incoming(ROMEO, 70, b"b", b"")).unwrap().operation;
         relay.conclude(a, Status::Success);
         assert_eq!(relay.poll_expired(now + Duration::from_millis(1999)), None);
         assert_eq!(relay.poll_expired(now + Duration::from_secs(2)), Some(b));
@@ -337,8 +315,8 @@ mod tests {
         let mut relay = relay();
         let now = Instant::now();
         for n in 0..3u8 {
-            relay.admit(now, &SIP, 0, message(ROMEO, 70, &[n], b"")).unwrap();
+            relay.admit(now, incoming(ROMEO, 70, &[n], b"")).unwrap();
         }
-        assert_eq!(relay.admit(now, &SIP, 0, message(ROMEO, 70, b"x", b"")).unwrap_err().reason, Reason::Overloaded);
+        assert_eq!(refused(relay.admit(now, incoming(ROMEO, 70, b"x", b""))), Reason::Overloaded);
     }
 }
