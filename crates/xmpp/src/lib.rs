@@ -5,5 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod escape;
+pub mod jid;
 pub mod stanza;
 pub mod stream;
