@@ -1,0 +1,120 @@
+//! Prefixes and the namespaces they stand for (Namespaces in XML 1.0).
+
+use crate::Error;
+use smallvec::SmallVec;
+use std::borrow::Cow;
+
+/// What the prefix `xml` always stands for.
+pub const XML_NAMESPACE: &str = "http://www.w3.org/XML/1998/namespace";
+const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
+
+/// What the header of a stream declares for every stanza in it: the default namespace, prefixes, the language.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct StreamNamespaces {
+    pub(crate) bindings: Vec<(Box<str>, Box<str>)>,
+    pub(crate) language: Option<Box<str>>,
+}
+
+impl StreamNamespaces {
+    /// Only a default namespace.
+    pub fn new(default: &str) -> Self {
+        Self { bindings: vec![("".into(), default.into())], language: None }
+    }
+
+    /// What a prefix stands for; the empty one is the default.
+    pub fn find(&self, prefix: &str) -> Option<&str> {
+        self.bindings.iter().find(|(own, _)| &**own == prefix).map(|(_, uri)| &**uri)
+    }
+
+    /// The `xml:lang` of the header, the default for every stanza (RFC 6120 section 4.7.4).
+    pub fn language(&self) -> Option<&str> {
+        self.language.as_deref()
+    }
+}
+
+/// The namespace of a name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Bound {
+    /// No namespace.
+    None,
+    /// The one of the prefix `xml`.
+    Xml,
+    /// A declaration of this element or one around it.
+    Own(usize),
+    /// A declaration of the stream header.
+    Stream(usize),
+}
+
+/// The declarations in force, the innermost last.
+#[derive(Debug)]
+pub(crate) struct Bindings<'a, 'n> {
+    own: SmallVec<[(&'a str, Cow<'a, str>); 4]>,
+    stream: &'n StreamNamespaces,
+}
+
+impl<'a, 'n> Bindings<'a, 'n> {
+    pub(crate) fn new(stream: &'n StreamNamespaces) -> Self {
+        Self { own: SmallVec::new(), stream }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.own.len()
+    }
+
+    pub(crate) fn truncate(&mut self, len: usize) {
+        self.own.truncate(len);
+    }
+
+    /// Enters the declaration of `prefix`.
+    pub(crate) fn declare(&mut self, prefix: &'a str, uri: Cow<'a, str>, limit: usize) -> Result<(), Error> {
+        // Namespaces in XML 1.0 sections 2.2 and 3: `xml` and `xmlns` stand for themselves, and only they do.
+        if (prefix == "xml") != (uri == XML_NAMESPACE) || prefix == "xmlns" || uri == XMLNS_NAMESPACE {
+            return Err(Error::NamespaceDeclaration);
+        }
+        if !prefix.is_empty() && uri.is_empty() {
+            return Err(Error::NamespaceDeclaration);
+        }
+        if self.own.len() >= limit {
+            return Err(Error::TooManyNamespaces);
+        }
+        self.own.push((prefix, uri));
+        Ok(())
+    }
+
+    pub(crate) fn resolve(&self, prefix: &str) -> Result<Bound, Error> {
+        if let Some(index) = self.own.iter().rposition(|(own, _)| *own == prefix) {
+            return Ok(Bound::Own(index));
+        }
+        if let Some(index) = self.stream.bindings.iter().position(|(own, _)| &**own == prefix) {
+            return Ok(Bound::Stream(index));
+        }
+        match prefix {
+            "" => Ok(Bound::None),
+            "xml" => Ok(Bound::Xml),
+            _ => Err(Error::UnboundPrefix),
+        }
+    }
+
+    pub(crate) fn uri(&self, bound: Bound) -> &str {
+        match bound {
+            Bound::None => "",
+            Bound::Xml => XML_NAMESPACE,
+            Bound::Own(index) => self.own.get(index).map_or("", |(_, uri)| uri),
+            Bound::Stream(index) => self.stream.bindings.get(index).map_or("", |(_, uri)| uri),
+        }
+    }
+
+    /// The same, free of this table: borrowed where the declaration stands in the data itself.
+    pub(crate) fn uri_of_data(&self, bound: Bound) -> Cow<'a, str> {
+        match bound {
+            Bound::Own(index) => self.own.get(index).map_or(Cow::Borrowed(""), |(_, uri)| uri.clone()),
+            Bound::None => Cow::Borrowed(""),
+            Bound::Xml => Cow::Borrowed(XML_NAMESPACE),
+            Bound::Stream(_) => Cow::Owned(self.uri(bound).to_owned()),
+        }
+    }
+
+    pub(crate) fn own(&self) -> impl Iterator<Item = (&'a str, &str)> {
+        self.own.iter().map(|(prefix, uri)| (*prefix, &**uri))
+    }
+}
