@@ -7,5 +7,6 @@
 
 pub mod escape;
 pub mod jid;
+pub mod sasl;
 pub mod stanza;
 pub mod stream;
