@@ -1,1 +1,9 @@
-//! Being written.
+//! A SIP stack without sockets: the language of the SIP side (RFC 3261 and its family).
+//!
+//! * [`wire`]: messages as bytes: parsing, checking, printing, framing.
+//!
+//! Nothing here opens a socket, asks the clock or draws random numbers: `now`, secrets and random bytes are parameters.
+
+#![forbid(unsafe_code)]
+
+pub mod wire;
