@@ -1,1 +1,5 @@
 //! Streams: XEP-0114 components, both roles, and accepting clients.
+
+mod error;
+
+pub use error::{STREAM_ERROR_NAMESPACE, StreamError};
