@@ -1,1 +1,4 @@
 //! Being written.
+
+#[cfg(feature = "peers")]
+pub mod peers;

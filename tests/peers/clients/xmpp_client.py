@@ -1,0 +1,94 @@
+#!/usr/bin/python3
+"""An XMPP client for the tests: slixmpp, told what to do by JSON lines and telling what it sees by JSON lines.
+
+usage: xmpp_client.py HOST PORT JID PASSWORD
+
+in:  {"do": "message", "to": JID, "body": TEXT, "type": "chat", "id": ID}    a message, written by slixmpp
+     {"do": "raw", "xml": TEXT}                                               any stanza, as it is
+     {"do": "quit"}                                                           close the stream and end
+out: {"event": "online", "jid": JID}
+     {"event": "message", "from", "to", "type", "id", "body", "thread", "condition", "error_type", "text", "xml"}
+     {"event": "presence", "from", "to", "type", "xml"}
+     {"event": "offline", "why": TEXT}
+"""
+import asyncio
+import json
+import sys
+
+import slixmpp
+from slixmpp.xmlstream import ET, tostring
+from slixmpp.xmlstream.handler import Callback
+from slixmpp.xmlstream.matcher import StanzaPath
+
+
+def tell(event, **fields):
+    sys.stdout.write(json.dumps({"event": event, **fields}) + "\n")
+    sys.stdout.flush()
+
+
+class Client(slixmpp.ClientXMPP):
+    def __init__(self, jid, password):
+        # The server is on loopback and offers no TLS.
+        super().__init__(jid, password, plugin_config={"feature_mechanisms": {"unencrypted_plain": True, "unencrypted_scram": True}})
+        self.add_event_handler("session_start", self.on_start)
+        self.add_event_handler("failed_all_auth", lambda _: tell("offline", why="authentication failed"))
+        self.add_event_handler("disconnected", lambda why: tell("offline", why=str(why or "closed")))
+        # Below the event layer of slixmpp, which hides errors, empty bodies and unknown types.
+        self.register_handler(Callback("every message", StanzaPath("message"), self.on_message))
+        self.register_handler(Callback("every presence", StanzaPath("presence"), self.on_presence))
+
+    def on_start(self, _):
+        self.send_presence()
+        tell("online", jid=self.boundjid.full)
+
+    def on_message(self, stanza):
+        xml = stanza.xml
+        told = {"from": xml.get("from", ""), "to": xml.get("to", ""), "type": xml.get("type", "normal"), "id": xml.get("id", "")}
+        body = xml.find("{jabber:client}body")
+        told["body"] = None if body is None else body.text or ""
+        thread = xml.find("{jabber:client}thread")
+        told["thread"] = None if thread is None else thread.text or ""
+        error = xml.find("{jabber:client}error")
+        if error is not None:
+            told["error_type"] = error.get("type", "")
+            for child in error:
+                namespace, _, name = child.tag[1:].partition("}")
+                if namespace != "urn:ietf:params:xml:ns:xmpp-stanzas":
+                    continue
+                if name == "text":
+                    told["text"] = child.text or ""
+                else:
+                    told["condition"] = name
+        tell("message", xml=tostring(xml), **told)
+
+    def on_presence(self, stanza):
+        xml = stanza.xml
+        tell("presence", xml=tostring(xml), **{"from": xml.get("from", ""), "to": xml.get("to", ""), "type": xml.get("type", "available")})
+
+    def obey(self, order):
+        if order["do"] == "message":
+            message = self.make_message(mto=order["to"], mbody=order["body"], mtype=order["type"])
+            message["id"] = order["id"]
+            message.send()
+        elif order["do"] == "raw":
+            ET.fromstring(order["xml"])
+            self.send_raw(order["xml"])
+        elif order["do"] == "quit":
+            self.disconnect()
+        else:
+            raise ValueError(f"unknown order {order!r}")
+
+
+async def main():
+    host, port, jid, password = sys.argv[1:]
+    client = Client(jid, password)
+    client.connect(address=(host, int(port)), use_ssl=False, force_starttls=False, disable_starttls=True)
+    reader = asyncio.StreamReader(limit=4 << 20)
+    await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
+    while line := await reader.readline():
+        client.obey(json.loads(line))
+    client.disconnect()
+    await asyncio.sleep(0.5)
+
+
+asyncio.run(main())

@@ -1,0 +1,61 @@
+//! The gateway under test: the program `entente` as its users run it.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use super::folder::Folder;
+use super::process::{Process, tethered};
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct Entente {
+    process: Process,
+}
+
+impl Entente {
+    /// `entente run` with this configuration.
+    pub fn start(folder: &Folder, config: &str) -> Self {
+        let config = folder.write("gateway.toml", config);
+        let mut command = Self::command();
+        command.args(["run", "--config"]).arg(config).current_dir(folder.path());
+        Self { process: Process::start("entente", command, &folder.join("entente.log")) }
+    }
+
+    /// The program, without arguments.
+    pub fn command() -> Command {
+        tethered(&binary())
+    }
+
+    /// All it has logged so far.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The process, for signals.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.process.stop();
+    }
+}
+
+/// `ENTENTE_BIN`, or the program beside this test's own folder (`target/debug/entente` for `target/debug/deps/peers-…`).
+fn binary() -> PathBuf {
+    let path = std::env::var_os("ENTENTE_BIN").map_or_else(
+        || {
+            let test = std::env::current_exe().expect("a test knows its own path");
+            let deps = test.parent().and_then(std::path::Path::parent).expect("tests lie in target/<profile>/deps");
+            deps.join("entente")
+        },
+        PathBuf::from,
+    );
+    assert!(
+        path.exists(),
+        "the gateway is not built: {} is missing; `cargo build -p entente`, or set ENTENTE_BIN, or run ./test, which does both",
+        path.display()
+    );
+    path
+}

@@ -1,0 +1,95 @@
+//! Kamailio: registrar and proxy of the SIP domain, and the gateway's next hop.
+
+use std::path::PathBuf;
+
+use super::clock;
+use super::folder::Folder;
+use super::ports::free_port;
+use super::process::{Process, Program};
+
+const KAMAILIO: Program = Program { path: "/usr/sbin/kamailio", package: "kamailio" };
+const TEMPLATE: &str = include_str!("../../peers/servers/kamailio.cfg");
+
+/// How Kamailio reaches the gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Carrier {
+    /// One datagram per message.
+    Udp,
+    /// One stream for all.
+    Tcp,
+}
+
+/// A running Kamailio.
+#[derive(Debug)]
+pub struct Kamailio {
+    process: Process,
+    config: PathBuf,
+    home: PathBuf,
+    log: PathBuf,
+    starts: u32,
+    /// The domain of its users.
+    pub domain: String,
+    /// Its port for UDP and TCP.
+    pub port: u16,
+}
+
+impl Kamailio {
+    /// Starts it for `domain`; whatever is for another domain goes to `gateway_port`.
+    ///
+    /// A user of `users` who has not registered is offline (480), anyone else is unknown (404). Nobody is asked for a password.
+    pub fn start(folder: &Folder, domain: &str, users: &[&str], gateway_port: u16, carrier: Carrier) -> Self {
+        let port = free_port();
+        let home = folder.make("kamailio");
+        let config = TEMPLATE
+            .replace("@DOMAIN@", domain)
+            .replace("@USERS@", &users.join("|"))
+            .replace("@PORT@", &port.to_string())
+            .replace("@GATEWAY_PORT@", &gateway_port.to_string())
+            .replace("@GATEWAY_TRANSPORT@", if carrier == Carrier::Udp { "udp" } else { "tcp" })
+            .replace("@MODULES@", &format!("/usr/lib/{}-linux-gnu/kamailio/modules/", std::env::consts::ARCH));
+        let config = folder.write("kamailio/kamailio.cfg", config);
+        let log = folder.join("kamailio.log");
+        let process = launch(&config, &home, &log);
+        let mut kamailio = Self { process, config, home, log, starts: 1, domain: domain.to_owned(), port };
+        kamailio.wait_until_listening();
+        kamailio
+    }
+
+    /// All it has logged since its last start.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// The process, for signals.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    /// Ends it.
+    pub fn stop(&mut self) {
+        self.process.stop();
+    }
+
+    /// Starts it again after [`Kamailio::stop`]; whoever was registered is forgotten.
+    pub fn restart(&mut self) {
+        self.starts += 1;
+        let log = self.log.with_extension(format!("{}.log", self.starts));
+        self.process = launch(&self.config, &self.home, &log);
+        self.wait_until_listening();
+    }
+
+    fn wait_until_listening(&mut self) {
+        let open = clock::wait_for(clock::PATIENCE, || {
+            (std::net::TcpStream::connect(("127.0.0.1", self.port)).is_ok() || self.process.has_exited()).then_some(())
+        });
+        assert!(open.is_some() && !self.process.has_exited(), "Kamailio does not listen on port {}", self.port);
+    }
+}
+
+fn launch(config: &std::path::Path, home: &std::path::Path, log: &std::path::Path) -> Process {
+    let mut command = KAMAILIO.command();
+    // -DD: all processes, none in the background; -E: log to standard error; 32 MiB shared, 8 MiB private memory.
+    command.args(["-DD", "-E", "-m", "32", "-M", "8", "-f"]).arg(config);
+    command.arg("-w").arg(home).arg("-Y").arg(home);
+    Process::start("kamailio", command, log)
+}

@@ -1,0 +1,28 @@
+//! Real peers as child processes: Prosody, Kamailio, SIPp, slixmpp, baresip, each unmodified from Debian 12, and the gateway between them.
+//!
+//! Every peer listens on loopback ports that were free a moment before, keeps everything in a temporary folder, and ends with
+//! the value that started it. A test that fails prints the end of every log and keeps the folder. A program that is not
+//! installed is a failure that names its package, never a skipped test.
+//!
+//! This is the one part of the tests that waits for real time to pass; [`clock`] is the only file that does.
+//! Everything here panics on failure: it is called by tests, and a panic is how a test fails.
+
+pub mod baresip;
+pub mod clock;
+pub mod entente;
+pub mod folder;
+pub mod kamailio;
+pub mod ports;
+pub mod process;
+pub mod prosody;
+pub mod sipp;
+pub mod sipwire;
+pub mod xmpp_client;
+
+pub use baresip::Baresip;
+pub use entente::Entente;
+pub use folder::Folder;
+pub use kamailio::Kamailio;
+pub use prosody::Prosody;
+pub use sipp::Sipp;
+pub use xmpp_client::XmppClient;

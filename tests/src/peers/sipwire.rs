@@ -1,0 +1,44 @@
+//! SIP messages as a peer wrote them down, read just well enough for assertions.
+//!
+//! This is not the parser under test: what it says about a message must not depend on it.
+
+/// One message of a trace.
+#[derive(Clone, Debug)]
+pub struct Traced {
+    /// Whether the peer that keeps the trace sent it.
+    pub sent: bool,
+    /// The message, line ends as they were.
+    pub text: String,
+}
+
+impl Traced {
+    /// The first line.
+    pub fn start_line(&self) -> &str {
+        self.text.lines().next().unwrap_or_default()
+    }
+
+    /// The status of a response.
+    pub fn status(&self) -> Option<u16> {
+        self.start_line().strip_prefix("SIP/2.0 ")?.get(..3)?.parse().ok()
+    }
+
+    /// The method of a request.
+    pub fn method(&self) -> Option<&str> {
+        let line = self.start_line();
+        line.ends_with(" SIP/2.0").then(|| line.split(' ').next().unwrap_or_default())
+    }
+
+    /// The value of the first header of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let head = self.text.split("\r\n\r\n").next()?;
+        head.lines().skip(1).find_map(|line| {
+            let (found, value) = line.split_once(':')?;
+            found.trim().eq_ignore_ascii_case(name).then(|| value.trim())
+        })
+    }
+
+    /// The body.
+    pub fn body(&self) -> &str {
+        self.text.split_once("\r\n\r\n").map_or("", |(_, body)| body)
+    }
+}
