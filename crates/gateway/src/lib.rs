@@ -1,1 +1,9 @@
-//! Being written.
+//! The edge of entente: the only crate that knows sockets, the clock, files and signals.
+//!
+//! [`driver`] runs machines ([`turn::Machine`]) on one thread; [`net`] holds the sockets it does so with; [`config`] reads
+//! gateway.toml; [`telemetry`] sets up the log. No header, stanza or status code is spelled in this crate.
+
+#![forbid(unsafe_code)]
+
+pub mod driver;
+pub mod net;

@@ -1,0 +1,194 @@
+//! A datagram socket without connection: reads until empty, sends at once or in order later, and learns of unreachable
+//! peers from the kernel's error queue.
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use tokio::io::{Interest, ReadBuf, Ready};
+use tokio::net::UdpSocket;
+
+/// Bytes of datagrams that wait for room in the kernel, per socket.
+const WAITING_BYTES: usize = 4 << 20;
+
+type ErrorReadiness = Pin<Box<dyn Future<Output = io::Result<Ready>> + Send>>;
+
+pub(crate) struct Datagrams {
+    socket: Arc<UdpSocket>,
+    local: SocketAddr,
+    waker: Waker,
+    waiting: VecDeque<(SocketAddr, Vec<u8>)>,
+    waiting_bytes: usize,
+    errors: ErrorReadiness,
+}
+
+/// What became of a datagram.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Sent {
+    /// It is with the kernel, or waits for it.
+    Yes,
+    /// Too much waits already.
+    Dropped,
+    /// The kernel knows no way to the peer.
+    Unreachable,
+}
+
+impl Datagrams {
+    /// Takes over a bound, non-blocking socket. Called inside the runtime. `waker` is woken when there is something to
+    /// receive, an error to take or room for what waits.
+    pub(crate) fn new(socket: std::net::UdpSocket, waker: Waker) -> io::Result<Self> {
+        report_errors(&socket)?;
+        let local = socket.local_addr()?;
+        let socket = Arc::new(UdpSocket::from_std(socket)?);
+        let errors = error_readiness(&socket);
+        Ok(Self { socket, local, waker, waiting: VecDeque::new(), waiting_bytes: 0, errors })
+    }
+
+    pub(crate) fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    pub(crate) fn waker(&self) -> &Waker {
+        &self.waker
+    }
+
+    pub(crate) fn has_waiting(&self) -> bool {
+        !self.waiting.is_empty()
+    }
+
+    /// Receives into `buffer`; `None` when nothing is there.
+    pub(crate) fn receive(&mut self, buffer: &mut [u8]) -> Option<io::Result<(usize, SocketAddr)>> {
+        let mut buffer = ReadBuf::new(buffer);
+        match self.socket.poll_recv_from(&mut Context::from_waker(&self.waker), &mut buffer) {
+            Poll::Ready(Ok(peer)) => Some(Ok((buffer.filled().len(), peer))),
+            Poll::Ready(Err(error)) => Some(Err(error)),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Sends, behind what already waits.
+    pub(crate) fn send(&mut self, peer: SocketAddr, bytes: &[u8]) -> Sent {
+        if self.waiting.is_empty() {
+            match self.try_send(peer, bytes) {
+                Ok(()) => return Sent::Yes,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_for_room(),
+                Err(_) => return Sent::Unreachable,
+            }
+        }
+        if self.waiting_bytes + bytes.len() > WAITING_BYTES {
+            return Sent::Dropped;
+        }
+        self.waiting_bytes += bytes.len();
+        self.waiting.push_back((peer, bytes.to_vec()));
+        Sent::Yes
+    }
+
+    /// Sends what waits as far as there is room. Gives the next peer that cannot be reached; call until `None`.
+    pub(crate) fn send_waiting(&mut self) -> Option<SocketAddr> {
+        while let Some((peer, bytes)) = self.waiting.pop_front() {
+            match self.try_send(peer, &bytes) {
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.waiting.push_front((peer, bytes));
+                    self.wait_for_room();
+                    return None;
+                }
+                result => {
+                    self.waiting_bytes -= bytes.len();
+                    if result.is_err() {
+                        return Some(peer);
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    fn try_send(&self, peer: SocketAddr, bytes: &[u8]) -> io::Result<()> {
+        match self.socket.try_send_to(bytes, peer) {
+            // An error that the kernel had noted for an earlier datagram to anyone is told once, in place of sending.
+            Err(error) if error.kind() != io::ErrorKind::WouldBlock => self.socket.try_send_to(bytes, peer).map(drop),
+            result => result.map(drop),
+        }
+    }
+
+    fn wait_for_room(&self) {
+        if self.socket.poll_send_ready(&mut Context::from_waker(&self.waker)).is_ready() {
+            self.waker.wake_by_ref();
+        }
+    }
+
+    /// Whether the error queue has something; if not, the waker is woken when it has.
+    pub(crate) fn has_errors(&mut self) -> bool {
+        if self.errors.as_mut().poll(&mut Context::from_waker(&self.waker)).is_pending() {
+            return false;
+        }
+        self.errors = error_readiness(&self.socket);
+        // The new future registers itself in the next call.
+        self.waker.wake_by_ref();
+        true
+    }
+
+    /// Empties the error queue: peers whose host, network or port cannot be reached.
+    pub(crate) fn take_unreachable(&mut self, mut found: impl FnMut(SocketAddr)) {
+        let taken = self.socket.try_io(Interest::ERROR, || {
+            loop {
+                if let Some(peer) = next_unreachable(&self.socket)? {
+                    found(peer);
+                }
+            }
+        });
+        match taken {
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => tracing::warn!(local = %self.local, %error, "the error queue of a socket cannot be read"),
+            Ok(()) => {}
+        }
+    }
+}
+
+fn error_readiness(socket: &Arc<UdpSocket>) -> ErrorReadiness {
+    let socket = socket.clone();
+    Box::pin(async move { socket.ready(Interest::ERROR).await })
+}
+
+/// Asks the kernel to keep ICMP errors with the address of the datagram they answer (`IP_RECVERR`); a socket without
+/// connection hears nothing of them otherwise.
+fn report_errors(socket: &std::net::UdpSocket) -> io::Result<()> {
+    use nix::sys::socket::{setsockopt, sockopt};
+    if socket.local_addr()?.is_ipv4() {
+        setsockopt(socket, sockopt::Ipv4RecvErr, &true)?;
+    } else {
+        setsockopt(socket, sockopt::Ipv6RecvErr, &true)?;
+    }
+    Ok(())
+}
+
+/// One entry of the error queue: the peer if it says that the peer cannot be reached.
+fn next_unreachable(socket: &UdpSocket) -> io::Result<Option<SocketAddr>> {
+    use nix::libc::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT};
+    use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
+    use std::os::fd::AsRawFd;
+
+    // The payload is the beginning of our own datagram; who it went to is all that is wanted of it.
+    let mut payload = [0; 1];
+    let mut control = [0; 256];
+    let mut slices = [io::IoSliceMut::new(&mut payload)];
+    let flags = MsgFlags::MSG_ERRQUEUE | MsgFlags::MSG_DONTWAIT;
+    let entry = recvmsg::<SockaddrStorage>(socket.as_raw_fd(), &mut slices, Some(&mut control), flags)?;
+    let Some(peer) = entry.address.as_ref().and_then(to_socket_addr) else { return Ok(None) };
+    let unreachable = entry.cmsgs()?.any(|message| {
+        let (ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _)) = message else {
+            return false;
+        };
+        i32::try_from(error.ee_errno)
+            .is_ok_and(|errno| [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT].contains(&errno))
+    });
+    Ok(unreachable.then_some(peer))
+}
+
+fn to_socket_addr(address: &nix::sys::socket::SockaddrStorage) -> Option<SocketAddr> {
+    let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
+    v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port()))))
+}
