@@ -7,6 +7,7 @@
 
 pub mod escape;
 pub mod jid;
+pub mod ns;
 pub mod sasl;
 pub mod stanza;
 pub mod stream;

@@ -1,0 +1,41 @@
+//! Namespaces.
+
+/// Content of the streams of components (XEP-0114).
+pub const COMPONENT: &str = "jabber:component:accept";
+/// Content of the streams of clients (RFC 6120 section 4.8.2).
+pub const CLIENT: &str = "jabber:client";
+/// Content of the streams between servers (RFC 6120 section 4.8.2).
+pub const SERVER: &str = "jabber:server";
+/// The stream element, its features and errors (RFC 6120 section 4.8.1).
+pub const STREAM: &str = "http://etherx.jabber.org/streams";
+/// Conditions of stream errors (RFC 6120 section 4.9.2).
+pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
+/// Conditions of stanza errors (RFC 6120 section 8.3.2).
+pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
+/// Chat states (XEP-0085).
+pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+/// Stanza headers (XEP-0131).
+pub const SHIM: &str = "http://jabber.org/protocol/shim";
+/// Delivery receipts (XEP-0184).
+pub const RECEIPTS: &str = "urn:xmpp:receipts";
+/// Ping (XEP-0199).
+pub const PING: &str = "urn:xmpp:ping";
+/// Delayed delivery (XEP-0203).
+pub const DELAY: &str = "urn:xmpp:delay";
+/// Last message correction (XEP-0308).
+pub const CORRECTION: &str = "urn:xmpp:message-correct:0";
+/// Chat markers (XEP-0333).
+pub const MARKERS: &str = "urn:xmpp:chat-markers:0";
+/// Processing hints (XEP-0334).
+pub const HINTS: &str = "urn:xmpp:hints";
+/// Stanza and origin ids (XEP-0359).
+pub const STANZA_IDS: &str = "urn:xmpp:sid:0";
+/// Service discovery: what an entity is and can (XEP-0030).
+pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
+/// Service discovery: what belongs to an entity (XEP-0030).
+pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
+
+/// Whether a namespace is one of stanzas. They differ by the kind of stream only; what they hold is the same.
+pub fn is_content(namespace: &str) -> bool {
+    matches!(namespace, COMPONENT | CLIENT | SERVER)
+}
