@@ -1,5 +1,6 @@
 //! Streams: XEP-0114 components, both roles, and accepting clients.
 
+pub mod client;
 mod error;
 
 pub use error::{STREAM_ERROR_NAMESPACE, StreamError};
