@@ -1,9 +1,13 @@
 //! A SIP stack without sockets: the language of the SIP side (RFC 3261 and its family).
 //!
 //! * [`wire`]: messages as bytes: parsing, checking, printing, framing.
+//! * [`transaction`]: one request and its responses.
+//! * [`endpoint`]: owns the transactions; messages in, new requests and final outcomes out.
 //!
 //! Nothing here opens a socket, asks the clock or draws random numbers: `now`, secrets and random bytes are parameters.
 
 #![forbid(unsafe_code)]
 
+pub mod endpoint;
+pub mod transaction;
 pub mod wire;

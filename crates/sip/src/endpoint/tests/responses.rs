@@ -1,0 +1,126 @@
+//! Where responses go: RFC 3261 18.2.1, 18.2.2 and RFC 3581.
+
+use super::*;
+
+fn answered(stage: &mut Stage, flow: Flow, via: &str) -> Sent {
+    let text = Text { via: via.into(), ..Text::default() }.print();
+    let transaction = stage.accept(flow, &text);
+    stage.respond(transaction, &Answer::new(200));
+    let sent = stage.one();
+    assert_eq!(stage.receive(flow, &text), Got::Nothing);
+    assert_eq!(stage.one(), sent, "a repetition goes the same way");
+    sent
+}
+
+#[test]
+fn over_udp_the_top_via_and_the_source_decide() {
+    let to = |text: &str| -> SocketAddr { text.parse().unwrap() };
+    let v4 = "192.0.2.7:40123";
+    let v6 = "[2001:db8::9]:40123";
+    // source, Via received, Via of the response, where it goes
+    let cases = [
+        // RFC 3581: with rport to where it came from, and received always.
+        (v4, "h.example;rport;branch=z9hG4bK1", "h.example;rport=40123;branch=z9hG4bK1;received=192.0.2.7", v4),
+        (
+            v4,
+            "192.0.2.7:5061;branch=z9hG4bK1;rport",
+            "192.0.2.7:5061;branch=z9hG4bK1;rport=40123;received=192.0.2.7",
+            v4,
+        ),
+        (v4, "10.0.0.1;branch=z9hG4bK1;RPORT ;x", "10.0.0.1;branch=z9hG4bK1;rport=40123;x;received=192.0.2.7", v4),
+        (v6, "h.example;rport;branch=z9hG4bK1", "h.example;rport=40123;branch=z9hG4bK1;received=2001:db8::9", v6),
+        // Without: to the source address and the port of sent-by, 5060 if it has none.
+        (v4, "h.example:5071;branch=z9hG4bK1", "h.example:5071;branch=z9hG4bK1;received=192.0.2.7", "192.0.2.7:5071"),
+        (v4, "h.example;branch=z9hG4bK1", "h.example;branch=z9hG4bK1;received=192.0.2.7", "192.0.2.7:5060"),
+        (v4, "10.0.0.1:5071;branch=z9hG4bK1", "10.0.0.1:5071;branch=z9hG4bK1;received=192.0.2.7", "192.0.2.7:5071"),
+        (v4, "192.0.2.7:5071;branch=z9hG4bK1", "192.0.2.7:5071;branch=z9hG4bK1", "192.0.2.7:5071"),
+        (v4, "192.0.2.7 ;branch=z9hG4bK1", "192.0.2.7 ;branch=z9hG4bK1", "192.0.2.7:5060"),
+        (v6, "[2001:DB8::0:9];branch=z9hG4bK1", "[2001:DB8::0:9];branch=z9hG4bK1", "[2001:db8::9]:5060"),
+        (
+            "[::ffff:192.0.2.7]:9",
+            "192.0.2.7:99;branch=z9hG4bK1",
+            "192.0.2.7:99;branch=z9hG4bK1",
+            "[::ffff:192.0.2.7]:99",
+        ),
+        // What the sender claims to have been received from is not believed.
+        (v4, "192.0.2.7:5071;received=9.9.9.9;branch=z9hG4bK1", "192.0.2.7:5071;branch=z9hG4bK1", "192.0.2.7:5071"),
+        (
+            v4,
+            "h.example;branch=z9hG4bK1;rport=1;received=9.9.9.9",
+            "h.example;branch=z9hG4bK1;rport=40123;received=192.0.2.7",
+            v4,
+        ),
+        // maddr goes before all (18.2.2).
+        (
+            v4,
+            "h.example:5071;maddr=192.0.2.50;branch=z9hG4bK1;rport",
+            "h.example:5071;maddr=192.0.2.50;branch=z9hG4bK1;rport=40123;received=192.0.2.7",
+            "192.0.2.50:5071",
+        ),
+        (
+            v4,
+            "192.0.2.7;maddr=192.0.2.50;branch=z9hG4bK1",
+            "192.0.2.7;maddr=192.0.2.50;branch=z9hG4bK1",
+            "192.0.2.50:5060",
+        ),
+        // Quoted semicolons separate nothing.
+        (
+            v4,
+            "h.example;a=\";rport;\\\";\";branch=z9hG4bK1",
+            "h.example;a=\";rport;\\\";\";branch=z9hG4bK1;received=192.0.2.7",
+            "192.0.2.7:5060",
+        ),
+    ];
+    for (source, via, expected, target) in cases {
+        let mut stage = Stage::new();
+        let flow = Flow { peer: to(source), ..udp(0) };
+        let sent = answered(&mut stage, flow, &format!("SIP/2.0/UDP {via}"));
+        assert!(matches!(sent, Sent::Datagram(peer, _) if peer == to(target)), "{via}: {sent:?}");
+        assert_eq!(sent.header("Via"), format!("SIP/2.0/UDP {expected}"), "{via}");
+    }
+}
+
+#[test]
+fn over_a_stream_they_take_the_stream() {
+    let mut stage = Stage::new();
+    let flow = stage.tcp();
+    let text =
+        Text { via: "SIP/2.0/TCP h.example:5071;branch=z9hG4bK1;rport;maddr=192.0.2.50".into(), ..Text::default() };
+    let transaction = stage.accept(flow, &text.print());
+    stage.respond(transaction, &Answer::new(200));
+    let sent = stage.one();
+    assert!(matches!(sent, Sent::Stream(stream, _) if Some(stream) == flow.stream));
+    assert_eq!(
+        sent.header("Via"),
+        "SIP/2.0/TCP h.example:5071;branch=z9hG4bK1;rport=40000;maddr=192.0.2.50;received=192.0.2.7"
+    );
+}
+
+#[test]
+fn a_response_for_a_stream_that_is_gone_is_dropped_and_counted() {
+    let mut stage = Stage::new();
+    let flow = stage.tcp();
+    let text = Text { via: "SIP/2.0/TCP h.example;branch=z9hG4bK1".into(), ..Text::default() }.print();
+    let transaction = stage.accept(flow, &text);
+    stage.endpoint.handle_closed(flow.stream.unwrap());
+    stage.out.forget(flow.stream.unwrap());
+    stage.respond(transaction, &Answer::new(200));
+    assert_eq!(stage.sent(), []);
+    assert_eq!(stage.endpoint.counters().dropped_no_stream, 1);
+    stage.assert_empty();
+}
+
+#[test]
+fn a_peer_that_does_not_read_loses_its_stream() {
+    let mut stage = Stage::with(|settings| settings.max_unsent = 100);
+    let flow = stage.tcp();
+    for n in 0..2 {
+        let via = format!("SIP/2.0/TCP h.example;branch=z9hG4bK{n}");
+        let transaction = stage.accept(flow, &Text { via, call_id: n.to_string(), ..Text::default() }.print());
+        stage.respond(transaction, &Answer::new(200));
+    }
+    assert_eq!(stage.endpoint.counters().dropped_slow_stream, 1);
+    let stream = flow.stream.unwrap();
+    assert_eq!(stage.out.poll_action(), Some(Action::Write { stream }));
+    assert_eq!(stage.out.poll_action(), Some(Action::Close { stream }));
+}

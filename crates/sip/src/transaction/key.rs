@@ -1,0 +1,211 @@
+//! Which transaction a message belongs to: RFC 3261 17.2.3 for requests, 17.1.3 for responses.
+//!
+//! Stricter than 17.2.3 in two points, because some clients use the same branches again after every start: a request
+//! belongs to a transaction only if it came from the same source and is the same, byte for byte, below its top Via.
+//! Otherwise it begins a transaction of its own beside the other.
+
+use super::{Flow, Transport};
+use crate::wire::{Essentials, Request, Via};
+use slotmap::Key;
+use smallvec::SmallVec;
+use std::hash::{BuildHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::ops::Range;
+use turn::Minter;
+
+/// What branches begin with that are unique by RFC 3261 (8.1.1.7).
+const COOKIE: &[u8] = b"z9hG4bK";
+/// Base 32 digits of the 128 bits of our branches.
+const BRANCH_DIGITS: usize = 26;
+/// Base 32 digits of a tag: 65 bits' room for 64 bits.
+const TAG_DIGITS: usize = 13;
+
+/// Who a request is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// Hash of source, branch and sent-by. CANCEL has the key of the request it cancels.
+    pub(crate) key: u128,
+    /// Hash of the request without its top Via, the method included.
+    pub(crate) request_hash: u64,
+}
+
+impl Identity {
+    /// Both in one, equal only for retransmissions of one request.
+    pub(crate) fn hash(self) -> u128 {
+        let spread = u128::from(self.request_hash) << 64 | u128::from(self.request_hash.rotate_left(29));
+        self.key ^ spread
+    }
+
+    /// The tag that responses add to To: the same in all of them (8.2.6.2), and in the answer to a CANCEL (9.2). The table
+    /// of finished transactions uses the other half of the key for its places, so tags tell nothing about those.
+    pub(crate) fn to_tag(key: u128) -> u64 {
+        (key >> 64) as u64
+    }
+}
+
+/// Makes keys.
+#[derive(Debug)]
+pub(crate) struct Keys {
+    minter: Minter,
+    hasher: ahash::RandomState,
+}
+
+impl Keys {
+    pub(crate) fn new(minter: Minter, hasher: ahash::RandomState) -> Self {
+        Self { minter, hasher }
+    }
+
+    /// The identity of a request.
+    pub(crate) fn identity(&self, flow: &Flow, request: &Request<'_>, of: &Essentials<'_>) -> Identity {
+        let key = match of.via.branch {
+            Some(branch) if of.via.has_cookie() => self.key(flow, &of.via, &[branch]),
+            // RFC 2543 clients: all that 17.2.3 names; the method of the CSeq is left out as it is from the branch.
+            _ => self.key(
+                flow,
+                &of.via,
+                &[
+                    request.uri,
+                    of.to.tag.unwrap_or_default(),
+                    of.from.tag.unwrap_or_default(),
+                    of.call_id,
+                    &of.cseq.number.to_le_bytes(),
+                    of.via.raw,
+                ],
+            ),
+        };
+        let mut hasher = self.hasher.build_hasher();
+        let via = span_in(request.bytes, of.via.raw).unwrap_or(0..0);
+        hasher.write(request.bytes.get(..via.start).unwrap_or_default());
+        hasher.write(request.bytes.get(via.end..).unwrap_or_default());
+        Identity { key, request_hash: hasher.finish() }
+    }
+
+    /// The key for answering a request of which only the top Via could be read.
+    pub(crate) fn key_of_refused(&self, flow: &Flow, via: &Via<'_>) -> u128 {
+        self.key(flow, via, &[via.branch.unwrap_or(via.raw)])
+    }
+
+    fn key(&self, flow: &Flow, via: &Via<'_>, rest: &[&[u8]]) -> u128 {
+        let mut source = [0; 18];
+        match (flow.transport, flow.stream) {
+            (Transport::Tcp, Some(stream)) => source[..8].copy_from_slice(&stream.data().as_ffi().to_le_bytes()),
+            _ => {
+                let address = match flow.peer.ip() {
+                    IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+                    IpAddr::V6(v6) => v6,
+                };
+                source[..16].copy_from_slice(&address.octets());
+                source[16..].copy_from_slice(&flow.peer.port().to_le_bytes());
+            }
+        }
+        let host: SmallVec<[u8; 64]> = via.host.iter().map(u8::to_ascii_lowercase).collect();
+        let port = via.port.unwrap_or(5060).to_le_bytes();
+        let mut parts: SmallVec<[&[u8]; 9]> = SmallVec::from_slice(&[&source[..], &host[..], &port[..]]);
+        parts.extend_from_slice(rest);
+        self.minter.keyed(&parts)
+    }
+
+    /// What merged requests have in common (8.2.2.2): From tag, Call-ID and CSeq. `None` for a request with a To tag, to
+    /// which the rule does not apply.
+    pub(crate) fn merge_hash(&self, of: &Essentials<'_>) -> Option<u64> {
+        if of.to.tag.is_some() {
+            return None;
+        }
+        let mut hasher = self.hasher.build_hasher();
+        of.from.tag.unwrap_or_default().hash(&mut hasher);
+        of.call_id.hash(&mut hasher);
+        of.cseq.number.hash(&mut hasher);
+        of.cseq.method.as_bytes().hash(&mut hasher);
+        Some(hasher.finish())
+    }
+
+    /// A new branch or tag.
+    pub(crate) fn mint(&mut self) -> u128 {
+        self.minter.mint()
+    }
+}
+
+fn has_cookie(branch: &[u8]) -> bool {
+    branch.get(..COOKIE.len()).is_some_and(|start| start.eq_ignore_ascii_case(COOKIE))
+}
+
+/// Appends a branch of ours.
+pub(crate) fn write_branch(branch: u128, out: &mut Vec<u8>) {
+    out.extend_from_slice(COOKIE);
+    turn::write_base32(branch, BRANCH_DIGITS, out);
+}
+
+/// Reads a branch that [`write_branch`] wrote, in any case.
+pub(crate) fn read_branch(branch: &[u8]) -> Option<u128> {
+    if !has_cookie(branch) {
+        return None;
+    }
+    let digits = branch.get(COOKIE.len()..).filter(|digits| digits.len() == BRANCH_DIGITS)?;
+    digits.iter().rev().try_fold(0u128, |value, digit| {
+        let digit = match digit {
+            b'a'..=b'z' => digit - b'a',
+            b'A'..=b'Z' => digit - b'A',
+            b'2'..=b'7' => digit - b'2' + 26,
+            _ => return None,
+        };
+        (value >> 123 == 0).then_some(value << 5 | u128::from(digit))
+    })
+}
+
+/// Appends a tag.
+pub(crate) fn write_tag(tag: u64, out: &mut Vec<u8>) {
+    turn::write_base32(u128::from(tag), TAG_DIGITS, out);
+}
+
+/// Where `inner`, a slice of `outer`, lies in it.
+pub(crate) fn span_in(outer: &[u8], inner: &[u8]) -> Option<Range<usize>> {
+    let start = (inner.as_ptr() as usize).checked_sub(outer.as_ptr() as usize)?;
+    let end = start.checked_add(inner.len())?;
+    (end <= outer.len()).then_some(start..end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn a_branch_is_read_as_it_was_written(branch: u128, upper: bool) {
+            let mut text = Vec::new();
+            write_branch(branch, &mut text);
+            if upper {
+                text.make_ascii_uppercase();
+            }
+            prop_assert_eq!(read_branch(&text), Some(branch));
+        }
+
+        #[test]
+        fn any_other_text_is_no_branch_or_one_of_128_bits(text: Vec<u8>) {
+            let mut branch = COOKIE.to_vec();
+            branch.extend_from_slice(&text);
+            if let Some(value) = read_branch(&branch) {
+                let mut again = Vec::new();
+                write_branch(value, &mut again);
+                prop_assert!(again.eq_ignore_ascii_case(&branch));
+            }
+        }
+    }
+
+    #[test]
+    fn more_than_128_bits_are_no_branch() {
+        assert_eq!(read_branch(b"z9hG4bK77777777777777777777777777"), None);
+        assert_eq!(read_branch(b"z9hG4bK7777777777777777777777777h"), Some(u128::MAX));
+        assert_eq!(read_branch(b"z9hG4bKaaaaa"), None);
+        assert_eq!(read_branch(b""), None);
+    }
+
+    #[test]
+    fn spans() {
+        let outer = b"abcdef";
+        assert_eq!(span_in(outer, &outer[2..4]), Some(2..4));
+        assert_eq!(span_in(outer, &outer[6..]), Some(6..6));
+        assert_eq!(span_in(&outer[..3], &outer[2..4]), None);
+        assert_eq!(span_in(&outer[3..], &outer[2..4]), None);
+    }
+}

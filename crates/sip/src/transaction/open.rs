@@ -1,0 +1,166 @@
+//! Open server transactions: requests that came out of the endpoint and wait for their final answer.
+
+use super::key::Identity;
+use super::{ServerKey, Way};
+use hashbrown::HashTable;
+use slotmap::SlotMap;
+use std::collections::VecDeque;
+use std::time::Instant;
+use turn::Pool;
+
+/// One open transaction.
+#[derive(Debug)]
+pub(crate) struct Row {
+    pub(crate) identity: Identity,
+    /// See [`Keys::merge_hash`](super::key::Keys::merge_hash).
+    merge_hash: Option<u64>,
+    pub(crate) way: Way,
+    /// Whether Timer J applies: the transport may repeat requests.
+    pub(crate) repeats: bool,
+    /// The provisional response has been sent.
+    pub(crate) proceeding: bool,
+    pub(crate) memo: Memo,
+}
+
+/// What responses are made from, in one buffer.
+#[derive(Debug, Default)]
+pub(crate) struct Memo {
+    pub(crate) bytes: Vec<u8>,
+    /// End of the Via lines, which are the first.
+    pub(crate) vias_end: usize,
+    /// End of From, To, Call-ID, CSeq.
+    pub(crate) head_end: usize,
+    /// End of the list for Unsupported.
+    pub(crate) unsupported_end: usize,
+    // Behind it: the value of Timestamp.
+}
+
+impl Memo {
+    fn slice(&self, from: usize, to: usize) -> &[u8] {
+        self.bytes.get(from..to).unwrap_or_default()
+    }
+
+    pub(crate) fn vias(&self) -> &[u8] {
+        self.slice(0, self.vias_end)
+    }
+
+    pub(crate) fn head(&self) -> &[u8] {
+        self.slice(0, self.head_end)
+    }
+
+    pub(crate) fn unsupported(&self) -> &[u8] {
+        self.slice(self.head_end, self.unsupported_end)
+    }
+
+    pub(crate) fn timestamp(&self) -> &[u8] {
+        self.slice(self.unsupported_end, self.bytes.len())
+    }
+}
+
+/// The table.
+#[derive(Debug)]
+pub(crate) struct Open {
+    rows: SlotMap<ServerKey, Row>,
+    index: HashTable<ServerKey>,
+    merges: HashTable<ServerKey>,
+    /// Who gets a provisional response, and when. The delay is the same for all, so the queue is in order.
+    trying: VecDeque<(Instant, ServerKey)>,
+    pub(crate) pool: Pool,
+}
+
+impl Open {
+    pub(crate) fn new() -> Self {
+        Self {
+            rows: SlotMap::with_key(),
+            index: HashTable::new(),
+            merges: HashTable::new(),
+            trying: VecDeque::new(),
+            pool: Pool::new(),
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    pub(crate) fn row(&self, key: ServerKey) -> Option<&Row> {
+        self.rows.get(key)
+    }
+
+    /// The transaction that a request is a retransmission of.
+    pub(crate) fn find(&self, identity: Identity) -> Option<&Row> {
+        let place = |&key: &ServerKey| self.rows.get(key).is_some_and(|row: &Row| row.identity == identity);
+        self.index.find(identity.key as u64, place).and_then(|&key| self.rows.get(key))
+    }
+
+    /// Whether any transaction has this key, whatever its request is.
+    pub(crate) fn contains(&self, key: u128) -> bool {
+        self.index.find(key as u64, |&at| self.rows.get(at).is_some_and(|row| row.identity.key == key)).is_some()
+    }
+
+    /// Whether a request is the same as an open one that came another way (8.2.2.2).
+    pub(crate) fn is_merged(&self, identity: Identity, merge_hash: u64) -> bool {
+        self.merges
+            .find(merge_hash, |&at| {
+                self.rows
+                    .get(at)
+                    .is_some_and(|row| row.merge_hash == Some(merge_hash) && row.identity.key != identity.key)
+            })
+            .is_some()
+    }
+
+    pub(crate) fn insert(
+        &mut self,
+        trying_at: Instant,
+        identity: Identity,
+        merge_hash: Option<u64>,
+        way: Way,
+        repeats: bool,
+        memo: Memo,
+    ) -> ServerKey {
+        let key = self.rows.insert(Row { identity, merge_hash, way, repeats, proceeding: false, memo });
+        let rows = &self.rows;
+        self.index.insert_unique(identity.key as u64, key, |&at| rows.get(at).map_or(0, |row| row.identity.key as u64));
+        if let Some(hash) = merge_hash {
+            self.merges.insert_unique(hash, key, |&at| rows.get(at).and_then(|row| row.merge_hash).unwrap_or(0));
+        }
+        self.trying.push_back((trying_at, key));
+        key
+    }
+
+    /// Takes a transaction out; the caller gives its buffer back to the pool.
+    pub(crate) fn remove(&mut self, key: ServerKey) -> Option<Row> {
+        let row = self.rows.remove(key)?;
+        if let Ok(entry) = self.index.find_entry(row.identity.key as u64, |&other| other == key) {
+            entry.remove();
+        }
+        if let Some(hash) = row.merge_hash
+            && let Ok(entry) = self.merges.find_entry(hash, |&other| other == key)
+        {
+            entry.remove();
+        }
+        Some(row)
+    }
+
+    /// A transaction that is still open and gets its provisional response now; called until `None`.
+    pub(crate) fn pop_trying(&mut self, now: Instant) -> Option<&Row> {
+        while let Some(&(at, key)) = self.trying.front() {
+            let open = self.rows.contains_key(key);
+            if open && at > now {
+                break;
+            }
+            self.trying.pop_front();
+            if open && let Some(row) = self.rows.get_mut(key) {
+                row.proceeding = true;
+                return self.rows.get(key);
+            }
+        }
+        None
+    }
+
+    /// When the next provisional response is due.
+    pub(crate) fn next_trying(&self) -> Option<Instant> {
+        // Whoever stands in front may be finished; then nothing is sent and the question is asked again.
+        if self.rows.is_empty() { None } else { self.trying.front().map(|&(at, _)| at) }
+    }
+}

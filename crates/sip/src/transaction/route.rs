@@ -1,0 +1,85 @@
+//! Where responses go (RFC 3261 18.2.2, RFC 3581 section 4), and what is noted for it in the top Via (18.2.1).
+
+use super::{Flow, Transport, Way};
+use crate::wire::Via;
+use std::io::Write as _;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+/// Where the responses to a request go that came over `flow` with this top Via. `None` for a stream transport without a
+/// stream.
+pub(crate) fn response_way(flow: &Flow, via: &Via<'_>) -> Option<Way> {
+    if flow.transport != Transport::Udp {
+        return Way::of(flow);
+    }
+    let port = via.port.filter(|port| *port != 0).unwrap_or(5060);
+    let peer = if let Some(address) = via.maddr.and_then(parse_host) {
+        SocketAddr::new(address, port)
+    } else if via.rport.is_some() {
+        flow.peer
+    } else {
+        // `received` is the source address, whatever the request may have claimed.
+        let mut peer = flow.peer;
+        peer.set_port(port);
+        peer
+    };
+    Some(Way::Datagram { socket: flow.socket, peer })
+}
+
+/// Appends the top Via as the server transport leaves it: `rport` filled in, `received` where it is due, and nothing of
+/// what the sender may have written there himself; all else byte for byte.
+pub(crate) fn write_received_via(via: &Via<'_>, flow: &Flow, out: &mut Vec<u8>) {
+    let source = flow.peer.ip().to_canonical();
+    let due = via.rport.is_some() || parse_host(via.host) != Some(source);
+    if !due && via.received.is_none() {
+        out.extend_from_slice(via.raw);
+        return;
+    }
+    for (place, part) in split_parameters(via.raw).enumerate() {
+        let name_end = part.iter().position(|&byte| byte == b'=').unwrap_or(part.len());
+        let name = part[..name_end].trim_ascii();
+        if place == 0 {
+            out.extend_from_slice(part);
+        } else if name.eq_ignore_ascii_case(b"rport") {
+            let _ = write!(out, ";rport={}", flow.peer.port());
+        } else if !name.eq_ignore_ascii_case(b"received") {
+            out.push(b';');
+            out.extend_from_slice(part);
+        }
+    }
+    if due {
+        // Without brackets, as the grammar has it (RFC 5118 section 4.5).
+        let _ = write!(out, ";received={source}");
+    }
+}
+
+/// Splits at the semicolons outside quoted strings.
+fn split_parameters(value: &[u8]) -> impl Iterator<Item = &[u8]> {
+    let mut quoted = false;
+    let mut escaped = false;
+    value.split(move |&byte| {
+        let escapes = std::mem::take(&mut escaped);
+        match byte {
+            _ if escapes => false,
+            b'\\' if quoted => {
+                escaped = true;
+                false
+            }
+            b'"' => {
+                quoted = !quoted;
+                false
+            }
+            b';' => !quoted,
+            _ => false,
+        }
+    })
+}
+
+/// An IP literal, IPv6 with or without brackets.
+pub(crate) fn parse_host(host: &[u8]) -> Option<IpAddr> {
+    let text = std::str::from_utf8(host).ok()?;
+    let address = match text.strip_prefix('[').and_then(|text| text.strip_suffix(']')) {
+        Some(inner) => IpAddr::V6(inner.parse::<Ipv6Addr>().ok()?),
+        None => text.parse().ok()?,
+    };
+    Some(address.to_canonical())
+}
