@@ -21,6 +21,12 @@ use memchr::memchr;
 #[derive(Clone, Debug)]
 pub struct Framer {
     limits: Limits,
+    /// A stanza over a limit is passed over instead of ending the stream.
+    tolerant: bool,
+    /// The rest of such a stanza is being passed over.
+    excess: bool,
+    /// Where the start tag of the current stanza ends; zero before.
+    head_end: usize,
     /// The header has been seen.
     open: bool,
     /// The XML declaration has been seen.
@@ -71,6 +77,15 @@ pub enum Frame<'a> {
         /// Octets to drop.
         consumed: usize,
     },
+    /// A stanza over a limit, seen by a [tolerant](Framer::tolerant) framer only. What is left of it is passed over.
+    Excess {
+        /// Its start tag, to know whom to tell; empty if even that is over the limit.
+        head: &'a [u8],
+        /// The limit.
+        error: Error,
+        /// Octets to drop.
+        consumed: usize,
+    },
     /// The end tag of the stream.
     Close {
         /// Octets to drop.
@@ -78,17 +93,35 @@ pub enum Frame<'a> {
     },
 }
 
+/// The octets in front of a `>` that say what it ends: `/`, `]]`, `?`.
+const LOOKED_BACK: usize = 2;
 const CDATA: &[u8] = b"<![CDATA[";
 
 impl Framer {
     /// A framer for a stream that begins.
     pub fn new(limits: Limits) -> Self {
-        Self { limits, open: false, declared: false, depth: 0, at: 0, place: Place::Content }
+        Self {
+            limits,
+            tolerant: false,
+            excess: false,
+            head_end: 0,
+            open: false,
+            declared: false,
+            depth: 0,
+            at: 0,
+            place: Place::Content,
+        }
+    }
+
+    /// A framer for a stream that many users share, as that of a component: one who sends too much must not end it for
+    /// all. It holds no more of the data than the other.
+    pub fn tolerant(limits: Limits) -> Self {
+        Self { tolerant: true, ..Self::new(limits) }
     }
 
     /// The stream begins anew with the next octet, as it does after STARTTLS and SASL (RFC 6120 sections 5.4.3.3, 6.4.6).
     pub fn restart(&mut self) {
-        *self = Self::new(self.limits);
+        *self = Self { tolerant: self.tolerant, ..Self::new(self.limits) };
     }
 
     /// Other limits from here on, as after authentication.
@@ -99,15 +132,16 @@ impl Framer {
     /// Looks for the next frame. After an error the stream has no further frames.
     pub fn scan<'a>(&mut self, data: &'a [u8]) -> Result<Frame<'a>, Error> {
         let mut start = 0;
-        if self.depth == 0 && self.place == Place::Content {
+        if self.depth == 0 && self.place == Place::Content && !self.excess {
             start = self.skip_white_space(data);
         }
         loop {
             match self.place {
                 Place::Content => {
                     if self.depth == 0 {
-                        // Between stanzas, or before the header: a declaration has just ended.
-                        if self.at > start && !self.open {
+                        // A declaration has just ended, or a stanza in excess: nothing of them is kept.
+                        if self.at > start && (!self.open || self.excess) {
+                            self.excess = false;
                             start = self.skip_white_space(data);
                         }
                         match data.get(self.at) {
@@ -145,10 +179,10 @@ impl Framer {
                         }
                         quote => {
                             attributes += 1;
-                            if attributes > self.limits.attributes {
-                                return Err(Error::TooManyAttributes);
-                            }
                             self.place = Place::Value { quote, attributes };
+                            if attributes > self.limits.attributes && !self.excess {
+                                return self.exceed(data, start, Error::TooManyAttributes);
+                            }
                         }
                     }
                 }
@@ -173,7 +207,7 @@ impl Framer {
                         return Ok(Frame::Close { consumed: self.leave() });
                     }
                     self.depth -= 1;
-                    if self.depth == 0 {
+                    if self.depth == 0 && !self.excess {
                         return self.whole(data, start, self.limits.stanza, |bytes, consumed| Frame::Stanza {
                             bytes,
                             consumed,
@@ -240,17 +274,26 @@ impl Framer {
             if empty {
                 return Err(Error::Unclosed);
             }
-            self.open = true;
             let limit = self.limits.header;
-            return self.whole(data, start, limit, |bytes, consumed| Frame::Header { bytes, consumed }).map(Some);
+            let header = self.whole(data, start, limit, |bytes, consumed| Frame::Header { bytes, consumed })?;
+            self.open = true;
+            return Ok(Some(header));
+        }
+        if self.depth == 0 {
+            self.head_end = self.at;
         }
         // An empty element is as deep as its start tag.
-        if self.depth >= self.limits.depth {
-            return Err(Error::TooDeep);
-        }
+        let too_deep = self.depth >= self.limits.depth;
         if !empty {
             self.depth += 1;
-        } else if self.depth == 0 {
+        }
+        if self.excess {
+            return Ok(None);
+        }
+        if too_deep {
+            return self.exceed(data, start, Error::TooDeep).map(Some);
+        }
+        if empty && self.depth == 0 {
             let limit = self.limits.stanza;
             return self.whole(data, start, limit, |bytes, consumed| Frame::Stanza { bytes, consumed }).map(Some);
         }
@@ -278,22 +321,41 @@ impl Framer {
     }
 
     /// Nothing whole yet, with an element begun at `start`.
-    fn wait<'a>(&mut self, data: &[u8], start: usize) -> Result<Frame<'a>, Error> {
+    fn wait<'a>(&mut self, data: &'a [u8], start: usize) -> Result<Frame<'a>, Error> {
         if self.place == Place::Content && self.depth > 0 {
             // A `<` whose kind is not known yet is looked at again; all other text is done.
             if data.get(self.at) != Some(&b'<') {
                 self.at = data.len();
             }
         }
+        if self.excess {
+            // All that has been looked at may go, but for what the end of a tag or a section is told by.
+            return Ok(self.incomplete(self.at.saturating_sub(LOOKED_BACK)));
+        }
         let limit = if self.open { self.limits.stanza } else { self.limits.header };
         if data.len() - start.min(data.len()) > limit {
-            return Err(Error::TooLong);
+            return self.exceed(data, start, Error::TooLong);
         }
         Ok(self.incomplete(start))
     }
 
+    /// A limit is reached inside the stanza that begins at `start`.
+    fn exceed<'a>(&mut self, data: &'a [u8], start: usize, error: Error) -> Result<Frame<'a>, Error> {
+        if !self.tolerant || !self.open {
+            return Err(error);
+        }
+        let head = data.get(start..self.head_end).unwrap_or_default();
+        let head = if head.len() <= self.limits.header.min(self.limits.stanza) { head } else { &[] };
+        let consumed = self.at.saturating_sub(LOOKED_BACK);
+        self.at -= consumed;
+        self.head_end = 0;
+        self.excess = true;
+        Ok(Frame::Excess { head, error, consumed })
+    }
+
     fn incomplete<'a>(&mut self, start: usize) -> Frame<'a> {
         self.at -= start.min(self.at);
+        self.head_end = self.head_end.saturating_sub(start);
         Frame::Incomplete { consumed: start }
     }
 
@@ -307,12 +369,13 @@ impl Framer {
     ) -> Result<Frame<'a>, Error> {
         let bytes = data.get(start..self.at).unwrap_or_default();
         if bytes.len() > limit {
-            return Err(Error::TooLong);
+            return self.exceed(data, start, Error::TooLong);
         }
         Ok(frame(bytes, self.leave()))
     }
 
     fn leave(&mut self) -> usize {
+        self.head_end = 0;
         std::mem::take(&mut self.at)
     }
 }
@@ -348,194 +411,5 @@ pub(crate) fn is_white_space(octet: u8) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const HEADER: &str = "<?xml version='1.0'?>\n<stream:stream xmlns='jabber:component:accept' \
-                          xmlns:stream='http://etherx.jabber.org/streams' to='a>b'>";
-
-    /// Feeds `input` in pieces that end at `cuts`, keeping the tail as a driver does.
-    fn frames(input: &[u8], cuts: &[usize], limits: Limits) -> (Vec<(char, String)>, Option<Error>) {
-        let mut framer = Framer::new(limits);
-        let mut kept: Vec<u8> = Vec::new();
-        let mut found = Vec::new();
-        let mut from = 0;
-        for cut in cuts.iter().copied().chain([input.len()]) {
-            kept.extend_from_slice(&input[from..cut]);
-            from = cut;
-            loop {
-                let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
-                let consumed = match framer.scan(&kept) {
-                    Ok(Frame::Incomplete { consumed }) => {
-                        kept.drain(..consumed);
-                        break;
-                    }
-                    Ok(Frame::Header { bytes, consumed }) => {
-                        found.push(('H', text(bytes)));
-                        consumed
-                    }
-                    Ok(Frame::Stanza { bytes, consumed }) => {
-                        found.push(('S', text(bytes)));
-                        consumed
-                    }
-                    Ok(Frame::Close { consumed }) => {
-                        found.push(('C', String::new()));
-                        consumed
-                    }
-                    Err(error) => return (found, Some(error)),
-                };
-                kept.drain(..consumed);
-            }
-        }
-        (found, None)
-    }
-
-    fn conversation() -> String {
-        format!(
-            "{HEADER} \n<handshake/><a b='>' c=\"'/>\"><b/>te/xt]]<![CDATA[</a> ]] > ]]]>\n<c ></c\n></a>\r\n<d></d>\
-             <e x='/'>é</e></stream:stream>"
-        )
-    }
-
-    #[test]
-    fn stanzas_are_cut_at_their_ends() {
-        let (found, error) = frames(conversation().as_bytes(), &[], Limits::default());
-        assert_eq!(error, None);
-        let kinds: String = found.iter().map(|(kind, _)| *kind).collect();
-        assert_eq!(kinds, "HSSSSC");
-        assert!(found[0].1.starts_with("<stream:stream") && found[0].1.ends_with("'a>b'>"));
-        assert_eq!(found[1].1, "<handshake/>");
-        assert_eq!(found[2].1, "<a b='>' c=\"'/>\"><b/>te/xt]]<![CDATA[</a> ]] > ]]]>\n<c ></c\n></a>");
-        assert_eq!(found[3].1, "<d></d>");
-        assert_eq!(found[4].1, "<e x='/'>é</e>");
-    }
-
-    #[test]
-    fn a_cut_anywhere_changes_nothing() {
-        let input = conversation();
-        let whole = frames(input.as_bytes(), &[], Limits::default());
-        for cut in 0..=input.len() {
-            assert_eq!(frames(input.as_bytes(), &[cut], Limits::default()), whole, "cut at {cut}");
-        }
-        let every: Vec<usize> = (0..input.len()).collect();
-        assert_eq!(frames(input.as_bytes(), &every, Limits::default()), whole);
-    }
-
-    #[test]
-    fn what_a_stream_must_not_hold() {
-        let deep = "<a>".repeat(65);
-        let many = format!("<a{}/>", " b='1'".repeat(101));
-        let long = format!("<a>{}</a>", "x".repeat(262_144));
-        let endless = format!("<a>{}", "x".repeat(262_144));
-        let endless_tag = format!("<a {}", "x".repeat(262_144));
-        let rows: &[(&str, Error)] = &[
-            ("<!-- -->", Error::Comment),
-            ("<a><!-- --></a>", Error::Comment),
-            ("<!DOCTYPE a>", Error::DocumentType),
-            ("<a><!doctype a></a>", Error::DocumentType),
-            ("<a><!ENTITY x 'y'></a>", Error::Markup),
-            ("<?xml version='1.0'?>", Error::ProcessingInstruction),
-            ("<a><?php ?></a>", Error::ProcessingInstruction),
-            ("text", Error::StrayText),
-            ("<a/>text", Error::StrayText),
-            ("\0", Error::StrayText),
-            ("<![CDATA[x]]>", Error::StrayText),
-            ("<a><![CDETA[x]]></a>", Error::Markup),
-            ("<a b='<'/>", Error::LessThan),
-            ("<a <b/>", Error::LessThan),
-            (&deep, Error::TooDeep),
-            (&many, Error::TooManyAttributes),
-            (&long, Error::TooLong),
-            (&endless, Error::TooLong),
-            (&endless_tag, Error::TooLong),
-        ];
-        for (input, expected) in rows {
-            let input = format!("{HEADER}{input}");
-            let error = frames(input.as_bytes(), &[], Limits::default()).1;
-            assert_eq!(error, Some(*expected), "{}", &input[HEADER.len()..input.len().min(HEADER.len() + 60)]);
-        }
-    }
-
-    #[test]
-    fn what_a_stream_must_not_begin_with() {
-        let endless = " x='y'".repeat(50) + &format!(" y='{}", "x".repeat(9000));
-        let long = format!("<stream:stream{endless}");
-        let rows: &[(&str, Error)] = &[
-            ("<?xml version='1.0' encoding='ISO-8859-1'?><s>", Error::Encoding),
-            ("<?xml version='2.0'?><s>", Error::Declaration),
-            ("<?xml?><s>", Error::Declaration),
-            ("<?xml encoding='UTF-8'?><s>", Error::Declaration),
-            ("<?xml version='1.0'encoding='UTF-8'?><s>", Error::Attribute),
-            ("<?xml-stylesheet href='a'?><s>", Error::ProcessingInstruction),
-            ("<?xml version='1.0'?><?xml version='1.0'?><s>", Error::ProcessingInstruction),
-            ("<!DOCTYPE s><s>", Error::DocumentType),
-            ("<!-- --><s>", Error::Comment),
-            ("</s>", Error::Markup),
-            ("<s/>", Error::Unclosed),
-            ("GET / HTTP/1.1\r\n", Error::StrayText),
-            ("\u{FEFF}<s>", Error::StrayText),
-            (&long, Error::TooLong),
-        ];
-        for (input, expected) in rows {
-            assert_eq!(frames(input.as_bytes(), &[], Limits::default()).1, Some(*expected), "{input:.80}");
-        }
-        for input in ["<s>", " \n<s>", "<?xml version=\"1.0\" encoding='utf-8' standalone='yes' ?>\r\n <s a='b'>"] {
-            assert_eq!(frames(input.as_bytes(), &[], Limits::default()).1, None, "{input}");
-        }
-    }
-
-    #[test]
-    fn limits_hold_exactly() {
-        let limits = Limits { stanza: 10, depth: 2, attributes: 1, ..Limits::default() };
-        for (input, expected) in [
-            ("<a>789</a>", None),
-            ("<a>7890</a>", Some(Error::TooLong)),
-            ("<a><b/></a>", Some(Error::TooLong)),
-            ("<a b='1'/>", None),
-            ("   <a/>   <a>789</a>", None),
-        ] {
-            assert_eq!(frames(format!("<s>{input}").as_bytes(), &[], limits).1, expected, "{input}");
-        }
-        let limits = Limits { depth: 2, ..Limits::default() };
-        assert_eq!(frames(b"<s><a><b/></a>", &[], limits).1, None);
-        assert_eq!(frames(b"<s><a><b><c/></b></a>", &[], limits).1, Some(Error::TooDeep));
-    }
-
-    #[test]
-    fn white_space_between_stanzas_is_dropped_as_it_comes() {
-        let mut framer = Framer::new(Limits::default());
-        assert!(matches!(framer.scan(b"<s>"), Ok(Frame::Header { consumed: 3, .. })));
-        assert_eq!(framer.scan(b" \n\t\r"), Ok(Frame::Incomplete { consumed: 4 }));
-        assert_eq!(framer.scan(b" <a"), Ok(Frame::Incomplete { consumed: 1 }));
-        assert_eq!(framer.scan(b"<a/> "), Ok(Frame::Stanza { bytes: b"<a/>", consumed: 4 }));
-    }
-
-    #[test]
-    fn octets_are_looked_at_once() {
-        // A stanza of 200 000 octets that comes octet by octet: quadratic work would take minutes.
-        let mut framer = Framer::new(Limits::default());
-        let mut data = b"<s>".to_vec();
-        framer.scan(&data).unwrap();
-        data.clear();
-        data.extend_from_slice(b"<a b='");
-        data.resize(200_000, b'x');
-        for end in 1..=data.len() {
-            assert_eq!(framer.scan(&data[..end]), Ok(Frame::Incomplete { consumed: 0 }));
-            assert!(framer.at >= end - 1);
-        }
-    }
-
-    proptest::proptest! {
-        #[test]
-        fn any_bytes_and_cuts_give_the_same_frames(
-            input in proptest::collection::vec(proptest::sample::select(b"<>/!?[]-'\"= acDAT&;\0\xC3\xA9".to_vec()), 0..80),
-            cuts in proptest::collection::vec(0usize..80, 0..6),
-        ) {
-            let input = [b"<s>".as_slice(), &input].concat();
-            let mut cuts: Vec<usize> = cuts.into_iter().map(|cut| cut.min(input.len())).collect();
-            cuts.sort_unstable();
-            let limits = Limits { stanza: 40, depth: 3, attributes: 2, ..Limits::default() };
-            proptest::prop_assert_eq!(frames(&input, &cuts, limits).0, frames(&input, &[], limits).0);
-        }
-    }
-}
+#[path = "framer_tests.rs"]
+mod tests;

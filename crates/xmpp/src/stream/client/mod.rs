@@ -361,6 +361,8 @@ impl ClientAcceptor {
                     consumed += more;
                     self.on_element(bytes, accounts, minter, out)
                 }
+                // Told by a tolerant framer only.
+                Frame::Excess { error, .. } => return (data.len(), self.end_unreadable(error, out)),
                 Frame::Close { .. } => {
                     consumed = data.len();
                     if !matches!(self.state, State::Closing)
