@@ -5,5 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod config;
 pub mod driver;
 pub mod net;
+pub mod telemetry;

@@ -5,6 +5,7 @@ pub(crate) mod tcp;
 pub mod tls;
 pub(crate) mod udp;
 
+pub(crate) use names::split_host_port;
 pub use names::{Names, ResolveError};
 
 use socket2::{Domain, Protocol, Socket, Type};

@@ -1,0 +1,99 @@
+//! What must be true of several keys together.
+
+use super::reader::Problems;
+use super::{Component, Domain, Rule, Sip, Trusted};
+use std::collections::BTreeMap;
+
+/// Every address has one home and one spelling on the other side, and a component for every domain shown on XMPP.
+pub(super) fn presentations(
+    sip_domains: &[Domain],
+    xmpp_domains: &[Domain],
+    components: &[Component],
+    problems: &mut Problems,
+) {
+    homes_are_distinct(sip_domains, xmpp_domains, problems);
+    for (section, domains, across) in
+        [("sip_domain", sip_domains, xmpp_domains), ("xmpp_domain", xmpp_domains, sip_domains)]
+    {
+        shown_once(section, domains, across, problems);
+    }
+    for (domain, place) in sip_domains.iter().zip(1..) {
+        let Some(shown) = domain.shown() else {
+            let what = "cannot be \"same\" for any domain: a component has one domain; use \"encode\"";
+            problems.add(&format!("sip_domain[{place}].rule"), what);
+            continue;
+        };
+        if !components.iter().any(|component| component.domain == shown) {
+            let what = format!("is shown on XMPP as {shown}, but no [[xmpp.component]] has domain = {shown:?}");
+            problems.add(&format!("sip_domain[{place}]"), what);
+        }
+    }
+    for (component, place) in components.iter().zip(1..) {
+        let key = format!("xmpp.component[{place}].domain");
+        // A missing one is noted where it was read.
+        if component.domain.is_empty() {
+            continue;
+        }
+        if components[..place - 1].iter().any(|earlier| earlier.domain == component.domain) {
+            problems.add(&key, format!("{:?} stands twice", component.domain));
+        } else if !sip_domains.iter().any(|domain| domain.shown() == Some(&component.domain)) {
+            let what = format!("{:?} would carry nothing: no [[sip_domain]] is shown under it", component.domain);
+            problems.add(&key, what);
+        }
+    }
+}
+
+fn homes_are_distinct(sip_domains: &[Domain], xmpp_domains: &[Domain], problems: &mut Problems) {
+    let mut homes = BTreeMap::new();
+    let sip = sip_domains.iter().zip(1..).map(|(domain, place)| (domain, format!("sip_domain[{place}]")));
+    let xmpp = xmpp_domains.iter().zip(1..).map(|(domain, place)| (domain, format!("xmpp_domain[{place}]")));
+    for (domain, key) in sip.chain(xmpp) {
+        let name = domain.name.as_deref().unwrap_or("*");
+        if let Some(earlier) = homes.insert(name, key.clone()) {
+            problems
+                .add(&format!("{key}.name"), format!("{name:?} stands in {earlier} already: a domain has one home"));
+        }
+    }
+}
+
+/// Under one domain of the other side stands one mapped domain, or any number of encoded ones, or real users.
+fn shown_once(section: &str, domains: &[Domain], across: &[Domain], problems: &mut Problems) {
+    for (domain, place) in domains.iter().zip(1..) {
+        let Some(shown) = domain.shown_as.as_deref() else { continue };
+        let key = format!("{section}[{place}]");
+        if across.iter().any(|other| other.name.as_deref() == Some(shown)) {
+            let what = format!("shows its users under {shown}, where real users of the other side live");
+            problems.add(&key, what);
+        }
+        let clash = domains[..place - 1]
+            .iter()
+            .any(|other| other.shown() == Some(shown) && (other.rule != Rule::Encode || domain.rule != Rule::Encode));
+        if clash {
+            problems
+                .add(&key, format!("shows its users under {shown}, where those of another domain are shown already"));
+        }
+    }
+}
+
+/// A neighbour may speak only for domains that are on SIP.
+pub(super) fn trusted(trusted: &[Trusted], sip_domains: &[Domain], problems: &mut Problems) {
+    let any = sip_domains.iter().any(|domain| domain.name.is_none());
+    for (entry, place) in trusted.iter().zip(1..) {
+        for domain in &entry.domains {
+            if !any && !sip_domains.iter().any(|known| known.name.as_ref() == Some(domain)) {
+                let what = format!("{domain:?} is no [[sip_domain]], so that this could never match");
+                problems.add(&format!("sip.trusted[{place}].domains"), what);
+            }
+        }
+    }
+}
+
+/// Notes an address that peers could not answer to.
+pub(super) fn warn_about_addresses(sip: &Sip, warnings: &mut Vec<String>) {
+    if sip.advertise.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_unspecified()) {
+        warnings.push(format!(
+            "sip.listen = \"udp:{}\" stands in our Via as it is: set sip.advertise to the address peers reach us at",
+            sip.advertise
+        ));
+    }
+}

@@ -1,0 +1,484 @@
+//! gateway.toml: one file, read once into a typed [`Config`] and checked as a whole.
+//!
+//! Defaults, then the file, then the environment (`ENTENTE_SIP__NEXT_HOP` is `sip.next_hop`), then the command line: the
+//! later wins. Everything that is wrong is told at once, with its place, key, value and what would be right.
+
+mod check;
+mod reader;
+mod values;
+
+use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::Value;
+use figment::{Figment, Profile, Provider};
+use ipnet::IpNet;
+use reader::{Problems, Table};
+use secrecy::SecretString;
+use std::fmt;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// A configuration that has passed all checks.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// `[gateway]`
+    pub gateway: Gateway,
+    /// `[sip]`
+    pub sip: Sip,
+    /// `[xmpp]`
+    pub xmpp: Xmpp,
+    /// `[[sip_domain]]`: domains whose users are on SIP. At least one.
+    pub sip_domains: Vec<Domain>,
+    /// `[[xmpp_domain]]`: domains whose users are on XMPP. At least one.
+    pub xmpp_domains: Vec<Domain>,
+    /// `[answers]`
+    pub answers: Answers,
+    /// `[log]`
+    pub log: Log,
+    /// `[admin]`
+    pub admin: Admin,
+    /// What is allowed but should be looked at.
+    pub warnings: Vec<String>,
+}
+
+/// `[gateway]`: what concerns both sides.
+#[derive(Clone, Debug)]
+pub struct Gateway {
+    /// Host name of the gateway, for Warnings and behind the `@` of our Call-IDs.
+    pub name: String,
+    /// Max-Forwards of a message that came without one.
+    pub start_max_forwards: u8,
+}
+
+/// `[sip]`
+#[derive(Clone, Debug)]
+pub struct Sip {
+    /// Addresses for SIP over UDP. At least one.
+    pub listen: Vec<SocketAddr>,
+    /// `host:port` of our Via; the first of `listen` if the operator gave none.
+    pub advertise: String,
+    /// `host:port` of the proxy that requests to SIP users are sent to.
+    pub next_hop: String,
+    /// Who may send requests. Empty: only the addresses of the next hop, for all SIP domains.
+    pub trusted: Vec<Trusted>,
+    /// MESSAGE transactions that may be open per destination.
+    pub parallel: usize,
+    /// Server and User-Agent; empty for none.
+    pub user_agent: String,
+    /// `[sip.limits]`
+    pub limits: SipLimits,
+}
+
+/// `[[sip.trusted]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trusted {
+    /// Where requests come from.
+    pub networks: Vec<IpNet>,
+    /// The domains they may speak for. Empty: all SIP domains.
+    pub domains: Vec<String>,
+}
+
+/// `[sip.limits]`
+#[derive(Clone, Copy, Debug)]
+pub struct SipLimits {
+    /// Bytes of one message.
+    pub message: usize,
+    /// Server transactions that wait for their answer.
+    pub ongoing: usize,
+    /// Messages that may wait for one destination.
+    pub queue_per_destination: usize,
+    /// Messages that may wait in all.
+    pub queue_in_all: usize,
+}
+
+/// `[xmpp]`
+#[derive(Clone, Debug)]
+pub struct Xmpp {
+    /// `[[xmpp.component]]`. At least one.
+    pub components: Vec<Component>,
+    /// `[xmpp.limits]`
+    pub limits: XmppLimits,
+}
+
+/// `[[xmpp.component]]`: one XEP-0114 component that we are.
+#[derive(Clone, Debug)]
+pub struct Component {
+    /// The domain.
+    pub domain: String,
+    /// `host:port` of the XMPP server.
+    pub connect: String,
+    /// The secret shared with it.
+    pub secret: SecretString,
+}
+
+/// `[xmpp.limits]`
+#[derive(Clone, Copy, Debug)]
+pub struct XmppLimits {
+    /// Bytes of one stanza.
+    pub stanza: usize,
+    /// Bytes that may wait for the XMPP server to read them.
+    pub unsent: usize,
+}
+
+/// How addresses of a domain are shown on the other side.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// Unchanged.
+    Same,
+    /// The user part stays, the domain is another.
+    Map,
+    /// The whole address becomes the user part in a domain of the gateway.
+    Encode,
+}
+
+/// `[[sip_domain]]` or `[[xmpp_domain]]`
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Domain {
+    /// The domain at home, in lower case; `None` is any that is not named.
+    pub name: Option<String>,
+    /// How its addresses are shown on the other side.
+    pub rule: Rule,
+    /// The domain they are shown under; `None` exactly for [`Rule::Same`].
+    pub shown_as: Option<String>,
+}
+
+impl Domain {
+    /// The domain on the other side: `None` where any domain is shown unchanged.
+    pub fn shown(&self) -> Option<&str> {
+        self.shown_as.as_deref().or(self.name.as_deref())
+    }
+}
+
+/// `[answers]`
+#[derive(Clone, Copy, Debug)]
+pub struct Answers {
+    /// How long a SIP sender waits for the fate of a message.
+    pub window: Duration,
+    /// Status for what the XMPP server took without a word of its fate: 202 or 200.
+    pub on_acceptance: u16,
+    /// What becomes of a bounce that comes after the answer.
+    pub late_failure: LateFailure,
+    /// Ask the far client for a receipt (XEP-0184).
+    pub ask_receipts: bool,
+}
+
+/// What becomes of a bounce that comes after the answer, beside being counted and logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateFailure {
+    /// One short message tells the sender.
+    Text,
+    /// Nothing more.
+    None,
+}
+
+/// `[log]`
+#[derive(Clone, Debug)]
+pub struct Log {
+    /// Text or JSON.
+    pub format: LogFormat,
+    /// The least level that is written, or directives such as `info,sip=debug`.
+    pub level: String,
+    /// Replace addresses of users.
+    pub redact_addresses: bool,
+}
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For machines, one object a line.
+    Json,
+}
+
+/// `[admin]`
+#[derive(Clone, Copy, Debug)]
+pub struct Admin {
+    /// Where health and metrics are served; nowhere if absent.
+    pub listen: Option<SocketAddr>,
+}
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The file, the environment or the command line.
+    pub place: String,
+    /// The key, from the root; items of lists are counted from 1.
+    pub key: String,
+    /// The value as it was found, unless it is long or secret.
+    pub value: Option<String>,
+    /// What is wrong and what would be right.
+    pub what: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.place, self.key)?;
+        if let Some(value) = &self.value {
+            write!(f, " = {value}:")?;
+        }
+        write!(f, " {}", self.what)
+    }
+}
+
+/// Everything that is wrong.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct ConfigErrors(pub Vec<Problem>);
+
+impl fmt::Display for ConfigErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (problem, place) in self.0.iter().zip(0..) {
+            let separator = if place == 0 { "" } else { "\n" };
+            write!(f, "{separator}{problem}")?;
+        }
+        Ok(())
+    }
+}
+
+/// What the command line sets over the file and the environment.
+#[derive(Clone, Debug, Default)]
+pub struct Overrides {
+    /// `log.level`
+    pub log_level: Option<String>,
+    /// `log.format`
+    pub log_format: Option<String>,
+}
+
+/// Environment variables of this prefix are keys; `__` stands for the dot.
+const PREFIX: &str = "ENTENTE_";
+
+/// Reads and checks a configuration.
+pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> {
+    let place = path.display().to_string();
+    let fail = |what: String| ConfigErrors(vec![Problem { place, key: "the file".into(), value: None, what }]);
+    if let Err(error) = std::fs::read_to_string(path) {
+        return Err(fail(format!("cannot be read: {error}")));
+    }
+    // Every key is in a section, so that ENTENTE_ variables without "__" are somebody else's: a secret's, for example.
+    let environment = Env::prefixed(PREFIX).filter(|key| key.as_str().contains("__")).split("__");
+    let mut figment = Figment::new().merge(Toml::file_exact(path)).merge(environment);
+    if let Some(level) = &overrides.log_level {
+        figment = figment.merge(Serialized::default("log.level", level));
+    }
+    if let Some(format) = &overrides.log_format {
+        figment = figment.merge(Serialized::default("log.format", format));
+    }
+    let entries = match figment.data() {
+        Ok(mut profiles) => profiles.remove(&Profile::Default).unwrap_or_default(),
+        Err(error) => return Err(fail(format!("is not TOML: {error}"))),
+    };
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    Builder { folder, problems: Problems::new(figment), warnings: Vec::new() }.build(Table::root(entries))
+}
+
+struct Builder {
+    /// Files that the configuration names are looked for here.
+    folder: PathBuf,
+    problems: Problems,
+    warnings: Vec<String>,
+}
+
+impl Builder {
+    fn build(mut self, mut root: Table) -> Result<Config, ConfigErrors> {
+        let problems = &mut self.problems;
+        let tables = ["gateway", "sip", "xmpp", "answers", "log", "admin"].map(|key| root.table(key, problems));
+        let [gateway, sip, xmpp, answers, log, admin] = tables;
+        let gateway = self.gateway(gateway);
+        let sip = self.sip(sip);
+        let xmpp = self.xmpp(xmpp);
+        let sip_domains = self.domains(&mut root, "sip_domain", "as_xmpp");
+        let xmpp_domains = self.domains(&mut root, "xmpp_domain", "as_sip");
+        let answers = self.answers(answers);
+        let log = self.log(log);
+        let admin = self.admin(admin);
+        let Self { mut problems, mut warnings, .. } = self;
+        root.finish(&mut problems);
+        check::presentations(&sip_domains, &xmpp_domains, &xmpp.components, &mut problems);
+        check::trusted(&sip.trusted, &sip_domains, &mut problems);
+        // What was missing stands as a placeholder until here.
+        problems.finish()?;
+        check::warn_about_addresses(&sip, &mut warnings);
+        Ok(Config { gateway, sip, xmpp, sip_domains, xmpp_domains, answers, log, admin, warnings })
+    }
+
+    fn gateway(&mut self, mut table: Table) -> Gateway {
+        let problems = &mut self.problems;
+        let gateway = Gateway {
+            name: table.read("name", problems, values::domain).unwrap_or_else(|| "localhost".into()),
+            start_max_forwards: table.read("start_max_forwards", problems, values::count(1..=255)).unwrap_or(70) as u8,
+        };
+        table.finish(problems);
+        gateway
+    }
+
+    fn sip(&mut self, mut table: Table) -> Sip {
+        let problems = &mut self.problems;
+        let default_listen = || vec![SocketAddr::from(([127, 0, 0, 1], 5060))];
+        let listen = table.list("listen", problems, values::udp_address).unwrap_or_else(default_listen);
+        if listen.is_empty() {
+            problems.add(&table.key("listen"), "names no usable address");
+        }
+        let remedy = "write the proxy of your SIP domain, as in next_hop = \"udp:proxy.example:5060\"";
+        let next_hop = table.require("next_hop", problems, remedy, values::udp_target).unwrap_or_default();
+        let advertise = table.read("advertise", problems, values::host_port);
+        let advertise = advertise.or_else(|| listen.first().map(ToString::to_string)).unwrap_or_default();
+        let mut trusted = Vec::new();
+        for mut entry in table.tables("trusted", problems) {
+            let networks = entry.list("networks", problems, values::network).unwrap_or_default();
+            if networks.is_empty() {
+                problems.add(&entry.key("networks"), "is missing: write networks = [\"192.0.2.0/24\"]");
+            }
+            let domains = entry.list("domains", problems, values::domain).unwrap_or_default();
+            entry.finish(problems);
+            trusted.push(Trusted { networks, domains });
+        }
+        let parallel = table.read("parallel", problems, values::count(1..=1000)).unwrap_or(1);
+        let default_agent = || format!("entente/{}", env!("CARGO_PKG_VERSION"));
+        let user_agent = table.read("user_agent", problems, values::header_text).unwrap_or_else(default_agent);
+        let mut bounds = table.table("limits", problems);
+        let limits = SipLimits {
+            message: bounds.read("message", problems, values::size(1300..=65_535)).unwrap_or(65_535),
+            ongoing: bounds.read("ongoing", problems, values::count(1..=10_000_000)).unwrap_or(100_000),
+            queue_per_destination: bounds
+                .read("queue_per_destination", problems, values::count(1..=1_000_000))
+                .unwrap_or(1000),
+            queue_in_all: bounds.read("queue_in_all", problems, values::count(1..=10_000_000)).unwrap_or(100_000),
+        };
+        bounds.finish(problems);
+        table.finish(problems);
+        Sip { listen, advertise, next_hop, trusted, parallel, user_agent, limits }
+    }
+
+    fn xmpp(&mut self, mut table: Table) -> Xmpp {
+        let mut components = Vec::new();
+        for mut entry in table.tables("component", &mut self.problems) {
+            let remedy = "write the domain that the XMPP server knows the component by";
+            let domain = entry.require("domain", &mut self.problems, remedy, values::domain).unwrap_or_default();
+            let remedy = "write where the XMPP server takes components, as in connect = \"127.0.0.1:5347\"";
+            let connect = entry.require("connect", &mut self.problems, remedy, values::host_port).unwrap_or_default();
+            let remedy = "write secret = { file = \"...\" } or { env = \"...\" }";
+            let Self { folder, problems, warnings } = self;
+            let path = entry.key("secret");
+            let secret = entry
+                .require_secret("secret", problems, remedy, |value| secret(value, folder, &path, warnings))
+                .unwrap_or_default();
+            entry.finish(problems);
+            components.push(Component { domain, connect, secret });
+        }
+        let problems = &mut self.problems;
+        if components.is_empty() {
+            problems.add("xmpp.component", "is missing: write [[xmpp.component]] with domain, connect and secret");
+        }
+        let mut bounds = table.table("limits", problems);
+        let limits = XmppLimits {
+            // RFC 6120 13.12: no stanza of up to 10000 bytes may be refused for its size.
+            stanza: bounds.read("stanza", problems, values::size(10_000..=16 << 20)).unwrap_or(256 << 10),
+            unsent: bounds.read("unsent", problems, values::size(64 << 10..=1 << 30)).unwrap_or(4 << 20),
+        };
+        bounds.finish(problems);
+        table.finish(problems);
+        Xmpp { components, limits }
+    }
+
+    fn domains(&mut self, root: &mut Table, section: &'static str, shown_as: &'static str) -> Vec<Domain> {
+        const RULES: &[(&str, Rule)] = &[("same", Rule::Same), ("map", Rule::Map), ("encode", Rule::Encode)];
+        let problems = &mut self.problems;
+        let mut domains = Vec::new();
+        for mut entry in root.tables(section, problems) {
+            let name = entry.require("name", problems, "write the domain, or \"*\" for any", |value| {
+                if value.as_str() == Some("*") { Ok(None) } else { values::domain(value).map(Some) }
+            });
+            let rule = entry.read("rule", problems, values::one_of(RULES)).unwrap_or(Rule::Same);
+            let given = entry.has(shown_as);
+            let shown = entry.read(shown_as, problems, values::domain);
+            let key = entry.key(shown_as);
+            match rule {
+                Rule::Same if given => problems.add(&key, "has no meaning with rule = \"same\": leave one of them out"),
+                Rule::Map | Rule::Encode if !given => {
+                    problems.add(&key, "is missing: write the domain that the users are shown under");
+                }
+                Rule::Map if name == Some(None) => {
+                    problems.add(&entry.key("rule"), "cannot be \"map\" for any domain: use \"encode\" or \"same\"");
+                }
+                _ => {}
+            }
+            entry.finish(problems);
+            if let Some(name) = name {
+                domains.push(Domain { name, rule, shown_as: shown });
+            }
+        }
+        if domains.is_empty() {
+            problems.add(section, format!("is missing: write [[{section}]] with name = \"...\""));
+        }
+        domains
+    }
+
+    fn answers(&mut self, mut table: Table) -> Answers {
+        const LATE: &[(&str, LateFailure)] = &[("text", LateFailure::Text), ("none", LateFailure::None)];
+        // Below, no server answers in time; above, retransmissions at intervals of T2 begin (RFC 3261 17.1.2.2).
+        let bounds = Duration::from_millis(200)..=Duration::from_millis(3200);
+        let problems = &mut self.problems;
+        let answers = Answers {
+            window: table.read("window", problems, values::duration(bounds)).unwrap_or(Duration::from_secs(2)),
+            on_acceptance: table
+                .read("on_acceptance", problems, |value| match value.to_i128() {
+                    Some(200) => Ok(200),
+                    Some(202) => Ok(202),
+                    _ => Err("must be 202 or 200, without quotes".into()),
+                })
+                .unwrap_or(202),
+            late_failure: table.read("late_failure", problems, values::one_of(LATE)).unwrap_or(LateFailure::Text),
+            ask_receipts: table.read("ask_receipts", problems, values::flag).unwrap_or(false),
+        };
+        table.finish(problems);
+        answers
+    }
+
+    fn log(&mut self, mut table: Table) -> Log {
+        const FORMATS: &[(&str, LogFormat)] = &[("text", LogFormat::Text), ("json", LogFormat::Json)];
+        let problems = &mut self.problems;
+        let log = Log {
+            format: table.read("format", problems, values::one_of(FORMATS)).unwrap_or(LogFormat::Text),
+            level: table
+                .read("level", problems, |value| {
+                    let level = values::text(value)?;
+                    crate::telemetry::check_level(level).map(|()| level.to_owned())
+                })
+                .unwrap_or_else(|| "info".into()),
+            redact_addresses: table.read("redact_addresses", problems, values::flag).unwrap_or(false),
+        };
+        table.finish(problems);
+        log
+    }
+
+    fn admin(&mut self, mut table: Table) -> Admin {
+        let problems = &mut self.problems;
+        let admin = Admin { listen: table.read("listen", problems, values::address) };
+        table.finish(problems);
+        admin
+    }
+}
+
+/// `{ file = "..." }`, `{ env = "..." }` or the secret itself.
+fn secret(value: &Value, folder: &Path, key: &str, warnings: &mut Vec<String>) -> Result<SecretString, String> {
+    let found = match value {
+        Value::String(_, plain) => {
+            warnings.push(format!("{key} stands in the configuration itself: {{ file = \"...\" }} keeps it apart"));
+            plain.clone()
+        }
+        Value::Dict(_, source) if source.len() == 1 => {
+            if let Some(path) = source.get("file").and_then(Value::as_str) {
+                let path = folder.join(path);
+                let read = std::fs::read_to_string(&path);
+                let text = read.map_err(|error| format!("cannot be read from {}: {error}", path.display()))?;
+                text.trim_end_matches(['\r', '\n']).to_owned()
+            } else if let Some(name) = source.get("env").and_then(Value::as_str) {
+                std::env::var(name).map_err(|_| format!("is not in the environment: set {name}"))?
+            } else {
+                return Err("must be { file = \"...\" } or { env = \"...\" }".into());
+            }
+        }
+        _ => return Err("must be { file = \"...\" } or { env = \"...\" }".into()),
+    };
+    if found.is_empty() { Err("is empty".into()) } else { Ok(found.into()) }
+}

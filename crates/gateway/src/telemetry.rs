@@ -1,0 +1,51 @@
+//! The log: one line per event on standard error, for people or as JSON.
+//!
+//! No line is written per message above the level debug. Addresses of users are redacted where they are written, in the
+//! engine; what this crate logs itself names machines and peers only.
+
+use crate::config::{Log, LogFormat};
+use tracing::level_filters::LevelFilter;
+use tracing_subscriber::filter::Targets;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
+use tracing_subscriber::{Layer, Registry, fmt};
+
+/// Writes events from here on as `log` says.
+pub fn start(log: &Log) -> Result<(), TryInitError> {
+    let levels: Targets = log.level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = match log.format {
+        LogFormat::Text => lines.boxed(),
+        LogFormat::Json => lines.json().flatten_event(true).boxed(),
+    };
+    Registry::default().with(lines.with_filter(levels)).try_init()
+}
+
+/// Whether `level` is one: a word, or words for parts of the program, as in `info,sip=debug`.
+pub fn check_level(level: &str) -> Result<(), String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let legal = |directive: &str| {
+        let (part, level) = directive.rsplit_once('=').unwrap_or(("program", directive));
+        let named = !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
+        named && LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known))
+    };
+    if level.split(',').all(legal) && level.parse::<Targets>().is_ok() {
+        return Ok(());
+    }
+    Err("must be off, error, warn, info, debug or trace, or a list such as \"info,sip=debug\"".into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn levels_are_words_or_lists_of_them() {
+        for right in ["info", "DEBUG", "info,sip=debug", "warn,xmpp::stream=trace,engine=off"] {
+            assert_eq!(check_level(right), Ok(()), "{right}");
+        }
+        for wrong in ["", "loud", "info,", "sip", "sip=loud", "info;sip=debug"] {
+            assert!(check_level(wrong).is_err(), "{wrong}");
+        }
+    }
+}

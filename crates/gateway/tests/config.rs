@@ -1,0 +1,193 @@
+//! gateway.toml as operators write it, and as they get it wrong.
+#![allow(clippy::unwrap_used)]
+
+use gateway::config::{Config, LateFailure, LogFormat, Overrides, Problem, Rule, load};
+use secrecy::ExposeSecret;
+use std::path::{Path, PathBuf};
+
+/// The least that works.
+const LEAST: &str = r#"
+[sip]
+next_hop = "udp:proxy.sip.example:5060"
+[[xmpp.component]]
+domain = "sip.example"
+connect = "localhost:5347"
+secret = { file = "secret" }
+[[sip_domain]]
+name = "sip.example"
+[[xmpp_domain]]
+name = "xmpp.example"
+"#;
+
+fn folder_with(text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("secret"), "squeamish ossifrage\n").unwrap();
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, text).unwrap();
+    (folder, path)
+}
+
+fn read(text: &str) -> Result<Config, Vec<Problem>> {
+    let (_folder, path) = folder_with(text);
+    load(&path, &Overrides::default()).map_err(|errors| errors.0)
+}
+
+/// The keys that are wrong, with what is said of each.
+fn wrong(text: &str) -> Vec<(String, String)> {
+    read(text).unwrap_err().into_iter().map(|problem| (problem.key, problem.what)).collect()
+}
+
+#[test]
+fn the_least_configuration_gets_every_default() {
+    let config = read(LEAST).unwrap();
+    assert_eq!(config.gateway.start_max_forwards, 70);
+    assert_eq!(config.sip.listen, ["127.0.0.1:5060".parse().unwrap()]);
+    assert_eq!(config.sip.advertise, "127.0.0.1:5060");
+    assert_eq!(config.sip.next_hop, "proxy.sip.example:5060");
+    assert!(config.sip.trusted.is_empty());
+    assert_eq!((config.sip.parallel, config.sip.limits.message), (1, 65_535));
+    assert_eq!(config.xmpp.components[0].secret.expose_secret(), "squeamish ossifrage");
+    assert_eq!((config.xmpp.limits.stanza, config.xmpp.limits.unsent), (262_144, 4_194_304));
+    assert_eq!(config.sip_domains[0].rule, Rule::Same);
+    assert_eq!(config.answers.window.as_millis(), 2000);
+    assert_eq!((config.answers.on_acceptance, config.answers.late_failure), (202, LateFailure::Text));
+    assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Text, "info"));
+    assert!(config.admin.listen.is_none());
+    assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    assert!(!format!("{config:?}").contains("ossifrage"), "secrets are never printed");
+}
+
+/// The file that is shipped: as it is, and with every key that it shows commented out set to the value it shows.
+#[test]
+fn the_shipped_file_loads_and_the_defaults_it_shows_are_the_defaults() {
+    let shipped = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("../../gateway.toml")).unwrap();
+    // The environment is not the test's to change.
+    let shipped = shipped.replace("{ env = \"ENTENTE_COMPONENT_SECRET\" }", "{ file = \"secret\" }");
+    let plain = read(&shipped).unwrap();
+
+    let mut shown = String::new();
+    let mut example = false;
+    for line in shipped.lines() {
+        example = line.starts_with("#[[") || (example && line.starts_with('#'));
+        let key = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
+        match key {
+            Some(key) if !example => shown.push_str(key),
+            _ => shown.push_str(line),
+        }
+        shown.push('\n');
+    }
+    let mut explicit = read(&shown).unwrap();
+    assert!(explicit.admin.listen.take().is_some(), "shown as an example, off by default");
+    assert!(plain.sip.user_agent.starts_with(&explicit.sip.user_agent));
+    explicit.sip.user_agent.clone_from(&plain.sip.user_agent);
+    assert_eq!(format!("{plain:#?}"), format!("{explicit:#?}"));
+
+    for section in ["gateway", "sip", "sip.limits", "xmpp.limits", "answers", "log", "admin"] {
+        assert!(shipped.contains(&format!("\n[{section}]\n")), "{section}");
+    }
+}
+
+#[test]
+fn every_error_is_told_at_once_with_place_key_value_and_remedy() {
+    let text = LEAST.replace("next_hop", "nexthop").replace("localhost:5347", "localhost")
+        + "[answers]\nwindow = \"5s\"\non_acceptance = 204\n[log]\nlevel = \"loud\"\n[sipp]\n";
+    let (_folder, path) = folder_with(&text);
+    let errors = load(&path, &Overrides::default()).unwrap_err();
+    let place = path.display();
+    for line in [
+        format!("{place}: sip.nexthop is not a key here: did you mean \"next_hop\"?"),
+        "the configuration: sip.next_hop is missing: write the proxy of your SIP domain".into(),
+        format!("{place}: xmpp.component[1].connect = \"localhost\": must be HOST:PORT"),
+        format!("{place}: answers.window = \"5s\": must be from 200ms to 3.2s"),
+        format!("{place}: answers.on_acceptance = 204: must be 202 or 200"),
+        format!("{place}: log.level = \"loud\": must be off, error,"),
+        format!("{place}: sipp is not a key here: did you mean \"sip\"?"),
+    ] {
+        assert!(errors.to_string().lines().any(|told| told.starts_with(&line)), "{line}\nin\n{errors}");
+    }
+    assert_eq!(errors.0.len(), 7, "{errors}");
+}
+
+#[test]
+fn what_cannot_be_together_is_named() {
+    let component = "[[xmpp.component]]\ndomain = \"other.example\"\nconnect = \"h:1\"\nsecret = \"x\"\n";
+    let domain = |section: &str, rest: &str| format!("[[{section}_domain]]\n{rest}\n");
+    for (added, key, what) in [
+        (component.to_owned(), "xmpp.component[2].domain", "would carry nothing"),
+        (component.replace("other", "sip"), "xmpp.component[2].domain", "stands twice"),
+        (domain("sip", "name = \"b.example\""), "sip_domain[2]", "no [[xmpp.component]] has domain = \"b.example\""),
+        (domain("sip", "name = \"xmpp.example\""), "xmpp_domain[1].name", "a domain has one home"),
+        (domain("xmpp", "name = \"XMPP.example\""), "xmpp_domain[2].name", "a domain has one home"),
+        (domain("xmpp", "name = \"b.example\"\nrule = \"map\""), "xmpp_domain[2].as_sip", "is missing"),
+        (domain("xmpp", "name = \"*\"\nrule = \"map\"\nas_sip = \"c.example\""), "xmpp_domain[2].rule", "any domain"),
+        (
+            domain("xmpp", "name = \"b.example\"\nas_sip = \"c.example\""),
+            "xmpp_domain[2].as_sip",
+            "leave one of them out",
+        ),
+        (
+            domain("xmpp", "name = \"b.example\"\nrule = \"encode\"\nas_sip = \"sip.example\""),
+            "xmpp_domain[2]",
+            "real users",
+        ),
+        (
+            domain("xmpp", "name = \"b.example\"\nrule = \"map\"\nas_sip = \"xmpp.example\""),
+            "xmpp_domain[2]",
+            "those of another domain",
+        ),
+        (
+            "[[sip.trusted]]\nnetworks = [\"::1\"]\ndomains = [\"c.example\"]".into(),
+            "sip.trusted[1].domains",
+            "never match",
+        ),
+        ("[[sip.trusted]]\nnetworks = [\"10.0.0.1/8\"]".into(), "sip.trusted[1].networks[1]", "write \"10.0.0.0/8\""),
+    ] {
+        let told = wrong(&format!("{LEAST}{added}"));
+        assert!(told.iter().any(|(at, why)| at == key && why.contains(what)), "{added}\n{told:?}");
+    }
+}
+
+#[test]
+fn an_empty_file_lacks_exactly_what_has_no_default() {
+    let keys: Vec<String> = wrong("").into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["sip.next_hop", "xmpp.component", "sip_domain", "xmpp_domain"]);
+}
+
+#[test]
+fn secrets_come_from_a_file_or_the_environment_and_are_not_repeated() {
+    let plain = LEAST.replace("{ file = \"secret\" }", "\"hunter2\"");
+    let config = read(&plain).unwrap();
+    assert_eq!(config.warnings.len(), 1);
+    assert!(config.warnings[0].starts_with("xmpp.component[1].secret stands in the configuration"));
+    for (spelled, what) in [
+        ("{ file = \"absent\" }", "cannot be read from"),
+        ("{ env = \"ENTENTE_NO_SUCH_VARIABLE\" }", "set ENTENTE_NO_SUCH_VARIABLE"),
+        ("{ file = \"secret\", env = \"HOME\" }", "must be { file"),
+        ("\"\"", "is empty"),
+        ("12345", "must be { file"),
+    ] {
+        let problems = read(&LEAST.replace("{ file = \"secret\" }", spelled)).unwrap_err();
+        assert_eq!(problems[0].key, "xmpp.component[1].secret");
+        assert!(problems[0].what.contains(what), "{problems:?}");
+        assert_eq!(problems[0].value, None);
+    }
+}
+
+#[test]
+fn the_command_line_wins_over_the_file() {
+    let (_folder, path) = folder_with(&format!("{LEAST}[log]\nlevel = \"warn\"\n"));
+    let overrides = Overrides { log_level: Some("debug".into()), log_format: Some("json".into()) };
+    let config = load(&path, &overrides).unwrap();
+    assert_eq!((config.log.level.as_str(), config.log.format), ("debug", LogFormat::Json));
+    let overrides = Overrides { log_level: Some("loud".into()), log_format: None };
+    let errors = load(&path, &overrides).unwrap_err();
+    assert_eq!(errors.0[0].place, "the command line");
+}
+
+#[test]
+fn a_file_that_is_absent_or_no_toml_is_told_so() {
+    let folder = tempfile::tempdir().unwrap();
+    let absent = load(&folder.path().join("absent.toml"), &Overrides::default()).unwrap_err();
+    assert!(absent.0[0].what.starts_with("cannot be read"));
+    assert!(read("[sip\n").unwrap_err()[0].what.starts_with("is not TOML"));
+}
