@@ -2,6 +2,10 @@
 //!
 //! A value that comes out of the message parser may still contain line folds; to the cursor a fold is white space.
 
+use std::net::Ipv6Addr;
+
+use smallvec::SmallVec;
+
 /// `token`.
 pub(super) const TOKEN: u8 = 1;
 /// Unescaped characters of a URI's user part: `unreserved / user-unreserved`.
@@ -251,7 +255,14 @@ impl<'a> Cursor<'a> {
     }
 }
 
-/// Whether `address` is an IPv6 address in one of the forms of RFC 4291 section 2.2, without brackets and zone.
-pub(super) fn is_ipv6(address: &[u8]) -> bool {
-    std::str::from_utf8(address).is_ok_and(|text| text.parse::<std::net::Ipv6Addr>().is_ok())
+/// Whether `address` is an IPv6 address in one of the forms of RFC 4291 section 2.2, without brackets and zone, or in the
+/// one form with a third colon that the grammar of RFC 3261 can produce and RFC 5118 section 4.10 says to tolerate.
+fn is_ipv6(address: &[u8]) -> bool {
+    let is_address = |bytes: &[u8]| std::str::from_utf8(bytes).is_ok_and(|text| text.parse::<Ipv6Addr>().is_ok());
+    is_address(address)
+        || memchr::memmem::find(address, b":::").is_some_and(|at| {
+            let mut mended = SmallVec::<[u8; 48]>::from_slice(address.get(..at).unwrap_or_default());
+            mended.extend_from_slice(address.get(at.saturating_add(1)..).unwrap_or_default());
+            address.len() <= 48 && address.contains(&b'.') && is_address(&mended)
+        })
 }

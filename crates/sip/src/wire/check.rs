@@ -92,6 +92,11 @@ impl<'a> Request<'a> {
         let from = NameAddr::parse(from).map_err(|_| Refusal::bad("Bad Request: Malformed From"))?;
         let cseq = CSeq::parse(cseq).map_err(|_| Refusal::bad("Bad Request: Malformed CSeq"))?;
         if cseq.method != self.method {
+            // A method that nobody knows may have been renamed on the way: 501 outlives extensions (RFC 4475 section
+            // 3.1.2.18).
+            if matches!(self.method, Method::Other(_)) {
+                return Err(Refusal { status: 501, reason: "Not Implemented" });
+            }
             return Err(Refusal::bad("Bad Request: CSeq Method Differs From Request"));
         }
         if !is_call_id(call_id) {
@@ -104,6 +109,9 @@ impl<'a> Request<'a> {
             }
             None => None,
         };
+        if self.via.branch.is_some_and(|branch| branch.eq_ignore_ascii_case(b"z9hG4bK")) {
+            return Err(Refusal::bad("Bad Request: Branch Without Identifier"));
+        }
         if singles.via_lines > 1 || self.via.more_in_line {
             check_vias(&self.head, limits)?;
         }

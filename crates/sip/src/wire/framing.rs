@@ -22,6 +22,8 @@ pub struct Framer {
     scanned: usize,
     /// Length of header and body, once the header is complete.
     length: Option<usize>,
+    /// A CRLF was taken and nothing has come behind it: another one makes it a ping.
+    line_end: bool,
 }
 
 /// What is next in the stream.
@@ -74,7 +76,7 @@ pub enum Breakage {
 impl Framer {
     /// A framer for one stream.
     pub fn new(limits: &Limits) -> Self {
-        Self { limit: limits.message, scanned: 0, length: None }
+        Self { limit: limits.message, scanned: 0, length: None, line_end: false }
     }
 
     /// Looks at all unconsumed bytes of the stream.
@@ -84,8 +86,9 @@ impl Framer {
     pub fn scan<'a>(&mut self, data: &'a [u8]) -> Framed<'a> {
         if self.length.is_none() {
             if matches!(data.first(), Some(b'\r' | b'\n')) {
-                return Self::keep_alive(data);
+                return self.keep_alive(data);
             }
+            self.line_end &= data.is_empty();
             if let Err(framed) = self.find_header(data) {
                 return framed;
             }
@@ -103,15 +106,18 @@ impl Framer {
         }
     }
 
-    /// Takes whole CRLFs. A lone CR may be the first half of one.
-    fn keep_alive(data: &[u8]) -> Framed<'_> {
+    /// Takes whole line ends. A CR that is the last byte may be the first half of one. Two in a row are a ping, also if they
+    /// came apart.
+    fn keep_alive<'a>(&mut self, data: &'a [u8]) -> Framed<'a> {
         let run = data.iter().take_while(|&&byte| matches!(byte, b'\r' | b'\n')).count();
-        let held = usize::from(run == data.len() && data.last() == Some(&b'\r'));
-        // "\r\n\r" may become the double CRLF that wants an answer.
-        let run_bytes = data.get(..run).unwrap_or_default();
-        let ping = memchr::memmem::find(run_bytes, b"\r\n\r\n").is_some();
-        let consumed = if !ping && run_bytes == b"\r\n\r" && run == data.len() { 0 } else { run - held };
-        if consumed == 0 { Framed::Incomplete } else { Framed::KeepAlive { consumed, ping } }
+        let whole = data.get(..run).unwrap_or_default();
+        let whole = if run == data.len() { whole.strip_suffix(b"\r").unwrap_or(whole) } else { whole };
+        if whole.is_empty() {
+            return Framed::Incomplete;
+        }
+        let line_ends = memchr::memmem::find_iter(whole, b"\r\n").count().saturating_add(usize::from(self.line_end));
+        self.line_end = line_ends % 2 == 1 && run == data.len();
+        Framed::KeepAlive { consumed: whole.len(), ping: line_ends >= 2 }
     }
 
     /// Sets `length` if the header is complete.
@@ -145,6 +151,10 @@ fn content_length(head: &[u8]) -> Option<usize> {
     for end in lines {
         let line = head.get(start..end)?;
         start = end.checked_add(2)?;
+        // Whoever takes a lone CR or LF for a line end may see another Content-Length than we do.
+        if memchr::memchr2(b'\r', b'\n', line).is_some() {
+            return None;
+        }
         let Some(colon) = memchr::memchr(b':', line) else { continue };
         let (name, value) = line.split_at_checked(colon)?;
         let name = name.trim_ascii_end();

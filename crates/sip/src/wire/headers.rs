@@ -61,13 +61,21 @@ pub struct Via<'a> {
 impl<'a> Via<'a> {
     /// Reads the first value of a `Via` line.
     pub fn parse(value: &'a [u8]) -> Result<Self, HeaderError> {
+        match Self::read(value)? {
+            (via, None) => Ok(via),
+            (_, Some(error)) => Err(error),
+        }
+    }
+
+    /// Reads as much as an answer needs: an error behind sent-by, or in the version, comes beside the value.
+    pub(super) fn read(value: &'a [u8]) -> Result<(Self, Option<HeaderError>), HeaderError> {
         let mut cursor = Cursor::new(value);
         cursor.skip_white();
         let start = cursor.at();
         let protocol = cursor.run(chars::TOKEN);
         let slash = cursor.eat_separator(b'/');
         let version = cursor.run(chars::TOKEN);
-        if !slash || !protocol.eq_ignore_ascii_case(b"SIP") || version != b"2.0" || !cursor.eat_separator(b'/') {
+        if !slash || !protocol.eq_ignore_ascii_case(b"SIP") || !cursor.eat_separator(b'/') {
             return Err(HeaderError::Malformed);
         }
         let transport = cursor.run(chars::TOKEN);
@@ -94,42 +102,49 @@ impl<'a> Via<'a> {
             raw: b"",
             more_in_line: false,
         };
+        let version = (version != b"2.0").then_some(HeaderError::Malformed);
+        let error = via.read_params(value, start, &mut cursor).err();
+        Ok((via, version.or(error)))
+    }
+
+    fn read_params(&mut self, value: &'a [u8], start: usize, cursor: &mut Cursor<'a>) -> Result<(), HeaderError> {
         let mut params_start = None;
         let mut end = cursor.at();
-        while let Some(Param { name, value }) = next_param(&mut cursor, &mut params_start)? {
+        self.raw = value.get(start..end).unwrap_or_default();
+        while let Some(Param { name, value }) = next_param(cursor, &mut params_start)? {
             end = cursor.at();
             match (name.len(), name.first().map(|byte| byte | 0x20)) {
                 (6, Some(b'b')) if name.eq_ignore_ascii_case(b"branch") => {
-                    set(&mut via.branch, value.filter(|value| !value.is_empty()).ok_or(HeaderError::Malformed)?)?;
+                    set(&mut self.branch, value.filter(|value| !value.is_empty()).ok_or(HeaderError::Malformed)?)?;
                 }
                 (5, Some(b'r')) if name.eq_ignore_ascii_case(b"rport") => {
                     let port = match value {
                         None | Some(b"") => None,
                         Some(digits) => Some(number(digits)?),
                     };
-                    set(&mut via.rport, port)?;
+                    set(&mut self.rport, port)?;
                 }
                 (8, Some(b'r')) if name.eq_ignore_ascii_case(b"received") => {
-                    set(&mut via.received, value.ok_or(HeaderError::Malformed)?)?;
+                    set(&mut self.received, value.ok_or(HeaderError::Malformed)?)?;
                 }
                 (5, Some(b'm')) if name.eq_ignore_ascii_case(b"maddr") => {
-                    set(&mut via.maddr, value.ok_or(HeaderError::Malformed)?)?;
+                    set(&mut self.maddr, value.ok_or(HeaderError::Malformed)?)?;
                 }
                 (3, Some(b't')) if name.eq_ignore_ascii_case(b"ttl") => {
-                    set(&mut via.ttl, number(value.ok_or(HeaderError::Malformed)?)?)?;
+                    set(&mut self.ttl, number(value.ok_or(HeaderError::Malformed)?)?)?;
                 }
                 _ => {}
             }
         }
+        self.params = params_start.and_then(|from| value.get(from..end)).unwrap_or_default();
+        self.raw = value.get(start..end).unwrap_or_default();
         cursor.skip_white();
-        via.more_in_line = match cursor.peek() {
+        self.more_in_line = match cursor.peek() {
             None => false,
             Some(b',') => true,
             Some(_) => return Err(HeaderError::Malformed),
         };
-        via.params = params_start.and_then(|from| value.get(from..end)).unwrap_or_default();
-        via.raw = value.get(start..end).unwrap_or_default();
-        Ok(via)
+        Ok(())
     }
 
     /// A parameter by its name: `None` if absent, `Some(None)` if it has no value.

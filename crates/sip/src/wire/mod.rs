@@ -17,6 +17,8 @@ mod names;
 mod parse;
 pub mod print;
 mod status;
+#[cfg(test)]
+mod torture;
 pub mod uri;
 
 pub use check::Essentials;
@@ -217,7 +219,7 @@ pub enum DropReason {
     /// The first line is neither a request line nor a status line.
     #[error("not SIP")]
     NotSip,
-    /// No empty line ends the header.
+    /// It ends within a line of the header.
     #[error("no end of header")]
     Unfinished,
     /// A request without a `Via` that says where an answer goes.

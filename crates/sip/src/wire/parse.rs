@@ -19,6 +19,8 @@ const VERSION: Refusal = Refusal { status: 505, reason: "Version Not Supported" 
 const URI_LENGTH: Refusal = Refusal { status: 414, reason: "Request-URI Too Long" };
 const LINE_COUNT: Refusal = Refusal::bad("Bad Request: Too Many Header Lines");
 const LINE_LENGTH: Refusal = Refusal::bad("Bad Request: Header Line Too Long");
+const VIA: Refusal = Refusal::bad("Bad Request: Malformed Via");
+const UNFINISHED: Refusal = Refusal::bad("Bad Request: No Empty Line Behind Header");
 const FOLDS: Refusal = Refusal::bad("Bad Request: Header Line Folded Too Often");
 const CONTENT_LENGTH: Refusal = Refusal::bad("Bad Request: Malformed Content-Length");
 const CONTENT_LENGTHS: Refusal = Refusal::bad("Bad Request: Contradicting Content-Length");
@@ -42,7 +44,7 @@ fn split<'a>(bytes: &'a [u8], carriage: Carriage, limits: &Limits) -> Result<Mes
     let (start_line, head_start, lone) = line(bytes, 0).ok_or(DropReason::Unfinished)?;
     let start = StartLine::read(start_line)?;
     let mut defect = lone.then_some(LINE_BREAK);
-    let (head, body_start) = header_lines(bytes, head_start, limits, &mut defect)?;
+    let (head, body_start) = header_lines(bytes, head_start, carriage, limits, &mut defect)?;
     let rest = bytes.get(body_start..).unwrap_or_default();
     let body = match body_length(&head, rest.len(), carriage) {
         Ok(length) => rest.get(..length).unwrap_or_default(),
@@ -60,9 +62,10 @@ fn split<'a>(bytes: &'a [u8], carriage: Carriage, limits: &Limits) -> Result<Mes
             Ok(Message::Response(Response { status, reason, head, body, bytes }))
         }
         StartLine::Request { method, uri, defect: in_start_line } => {
-            let via = head.first(HeaderName::Via).and_then(|value| Via::parse(value).ok()).ok_or(DropReason::NoVia)?;
+            let via = head.first(HeaderName::Via).and_then(|value| Via::read(value).ok());
+            let (via, in_via) = via.ok_or(DropReason::NoVia)?;
             let too_long = (uri.len() > limits.uri).then_some(URI_LENGTH);
-            let defect = in_start_line.or(too_long).or(defect);
+            let defect = in_start_line.or(too_long).or(defect).or(in_via.map(|_| VIA));
             Ok(Message::Request(Request { method, uri, via, head, body, bytes, defect }))
         }
     }
@@ -153,10 +156,12 @@ impl<'a> StartLine<'a> {
     }
 }
 
-/// Finds the header lines; returns them and where the body starts.
+/// Finds the header lines; returns them and where the body starts. A datagram that ends behind a header line can still be
+/// answered.
 fn header_lines<'a>(
     bytes: &'a [u8],
     from: usize,
+    carriage: Carriage,
     limits: &Limits,
     defect: &mut Option<Refusal>,
 ) -> Result<(Head<'a>, usize), DropReason> {
@@ -164,6 +169,10 @@ fn header_lines<'a>(
     let mut at = from;
     loop {
         let start = at;
+        if start == bytes.len() && carriage == Carriage::Datagram {
+            defect.get_or_insert(UNFINISHED);
+            return Ok((Head { bytes, spans, end: offset(start) }, start));
+        }
         let (mut text, mut next, mut lone) = line(bytes, start).ok_or(DropReason::Unfinished)?;
         if text.is_empty() {
             // A lone LF ends the header as well as any line, for the answer's sake.
