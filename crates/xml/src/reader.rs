@@ -177,6 +177,13 @@ impl<'a, 'n> Reader<'a, 'n> {
         plain.map(|attribute| Ok((attribute.local, attribute_value(attribute.raw)?)))
     }
 
+    /// All its attributes, declarations left out, in their order: namespace (empty for none), name, value.
+    pub fn qualified_attributes(&self) -> impl Iterator<Item = Result<(&str, &'a str, Cow<'a, str>), Error>> {
+        self.attributes.iter().map(|attribute| {
+            Ok((self.bindings.uri(attribute.namespace), attribute.local, attribute_value(attribute.raw)?))
+        })
+    }
+
     /// Its `xml:lang`.
     pub fn language(&self) -> Result<Option<Cow<'a, str>>, Error> {
         self.find_attribute(|attribute| attribute.namespace == Bound::Xml && attribute.local == "lang")

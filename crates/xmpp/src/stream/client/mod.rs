@@ -20,15 +20,14 @@ mod negotiation;
 mod tests;
 
 use crate::jid::JidParts;
+use crate::ns;
 use crate::sasl::{Accounts, Exchange};
+use crate::stanza::{Stanza, parse_stanza};
 use crate::stream::StreamError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use turn::{Input, Minter, Output, StreamId};
 use xml::{Frame, Framer, Limits, Reader, StreamNamespaces};
-
-/// The namespace of stanzas on client streams (RFC 6120 4.8.2).
-pub const CLIENT_NAMESPACE: &str = "jabber:client";
 
 /// Whether a stream can be encrypted, or must be (RFC 6120 5.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -100,7 +99,8 @@ pub enum Ended {
 }
 
 /// What an input meant.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack for one call; a box would cost an allocation")]
 pub enum ClientEvent<'a> {
     /// Nothing for the owner; all that could be consumed is.
     None,
@@ -109,9 +109,9 @@ pub enum ClientEvent<'a> {
         /// The resourcepart it asks for, in normal form.
         resource: Option<String>,
     },
-    /// A message, presence or iq element of the bound client, known to be well-formed and not to claim a foreign `from`.
-    /// Read it with [`ClientAcceptor::namespaces`].
-    Stanza(&'a [u8]),
+    /// A message, presence or iq of the bound client that does not claim a foreign `from`; its octets are to be read with
+    /// [`ClientAcceptor::namespaces`].
+    Stanza(Stanza<'a>),
     /// The stream is over. Comes once; nothing can be written any more.
     Ended(Ended),
 }
@@ -165,7 +165,7 @@ impl ClientAcceptor {
     pub fn accept(settings: Arc<ClientSettings>, stream: StreamId, now: Instant) -> Self {
         Self {
             framer: Framer::new(stranger_limits(&settings.limits)),
-            namespaces: StreamNamespaces::new(CLIENT_NAMESPACE),
+            namespaces: StreamNamespaces::new(ns::CLIENT),
             state: State::Header,
             secured: false,
             user: None,
@@ -309,7 +309,7 @@ impl ClientAcceptor {
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) -> ClientEvent<'static> {
+    pub fn handle_timeout<'a>(&mut self, now: Instant, out: &mut Output) -> ClientEvent<'a> {
         if self.deadline.is_none_or(|deadline| now < deadline) {
             return ClientEvent::None;
         }
@@ -391,8 +391,8 @@ impl ClientAcceptor {
         out: &mut Output,
     ) -> ClientEvent<'a> {
         match self.state {
-            State::Bound => match self.check_stanza(bytes) {
-                Ok(()) => ClientEvent::Stanza(bytes),
+            State::Bound => match self.read_stanza(bytes) {
+                Ok(stanza) => ClientEvent::Stanza(stanza),
                 Err((error, text)) => self.end(error, text, out),
             },
             State::Closing => ClientEvent::None,
@@ -400,40 +400,39 @@ impl ClientAcceptor {
         }
     }
 
-    /// Reads the whole stanza, so that the owner can rely on it.
-    fn check_stanza(&self, bytes: &[u8]) -> Result<(), (StreamError, &'static str)> {
+    /// Reads a whole stanza and checks what the stream answers for.
+    fn read_stanza<'a>(&self, bytes: &'a [u8]) -> Result<Stanza<'a>, (StreamError, &'static str)> {
         let unreadable = |error: xml::Error| (StreamError::from(error), "");
-        let mut reader = Reader::new(bytes, &self.namespaces, &self.settings.limits).map_err(unreadable)?;
+        let limits = &self.settings.limits;
+        let stanza = parse_stanza(bytes, &self.namespaces, limits).map_err(unreadable)?;
+        let mut reader = Reader::new(bytes, &self.namespaces, limits).map_err(unreadable)?;
         reader.next().map_err(unreadable)?;
-        if reader.namespace() != CLIENT_NAMESPACE || !matches!(reader.name(), "message" | "presence" | "iq") {
+        if matches!(stanza, Stanza::Other { .. }) || reader.namespace() != ns::CLIENT {
             return Err((StreamError::UnsupportedStanzaType, ""));
         }
-        // RFC 6120 8.1.2.1: the bare or the full address of the client itself.
-        if let Some(from) = reader.attribute("from").map_err(unreadable)? {
-            let own = JidParts::parse(&self.address);
-            let claimed = JidParts::parse(&from);
-            let matches = match (&own, &claimed) {
-                (Ok(own), Ok(claimed)) => {
-                    own.bare_eq(claimed) && (claimed.is_bare() || own.resource == claimed.resource)
-                }
-                _ => false,
-            };
-            if !matches {
-                return Err((StreamError::InvalidFrom, ""));
-            }
+        match reader.attribute("from").map_err(unreadable)? {
+            Some(from) if !self.is_own(&from) => Err((StreamError::InvalidFrom, "")),
+            _ => Ok(stanza),
         }
-        reader.finish().map_err(unreadable)
+    }
+
+    /// RFC 6120 8.1.2.1: the bare or the full address of the client itself.
+    fn is_own(&self, from: &str) -> bool {
+        match (JidParts::parse(&self.address), JidParts::parse(from)) {
+            (Ok(own), Ok(claimed)) => own.bare_eq(&claimed) && (claimed.is_bare() || own.resource == claimed.resource),
+            _ => false,
+        }
     }
 
     /// A new stream over the same connection (RFC 6120 4.3.3).
     fn restart(&mut self) {
         self.framer.restart();
-        self.namespaces = StreamNamespaces::new(CLIENT_NAMESPACE);
+        self.namespaces = StreamNamespaces::new(ns::CLIENT);
         self.claimed = None;
         self.state = State::Header;
     }
 
-    fn end_unreadable(&mut self, error: xml::Error, out: &mut Output) -> ClientEvent<'static> {
+    fn end_unreadable<'a>(&mut self, error: xml::Error, out: &mut Output) -> ClientEvent<'a> {
         let text = error.to_string();
         match self.state {
             State::Header => self.end_before_header(error.into(), &text, out),
@@ -441,7 +440,7 @@ impl ClientAcceptor {
         }
     }
 
-    fn end(&mut self, error: StreamError, text: &str, out: &mut Output) -> ClientEvent<'static> {
+    fn end<'a>(&mut self, error: StreamError, text: &str, out: &mut Output) -> ClientEvent<'a> {
         self.fail(error, text, out);
         ClientEvent::Ended(Ended::Error(error))
     }

@@ -1,9 +1,11 @@
 //! What a client and its server say before stanzas flow: headers and features (RFC 6120 4), STARTTLS (5), SASL (6),
 //! resource binding (7).
 
-use super::{CLIENT_NAMESPACE, ClientAcceptor, ClientEvent, State, Tls};
+use super::{ClientAcceptor, ClientEvent, State, Tls};
 use crate::jid::{JidParts, normal_domain, normal_resource, same_bare_jid};
+use crate::ns;
 use crate::sasl::{Accounts, Exchange, Failure, Mechanism, Step};
+use crate::stanza::{Condition, StanzaKind, write_error};
 use crate::stream::StreamError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -11,11 +13,9 @@ use turn::{Minter, Output, write_base32};
 use xml::{Reader, StreamNamespaces, writer};
 use zeroize::Zeroizing;
 
-const STREAM_NAMESPACE: &str = "http://etherx.jabber.org/streams";
 const TLS_NAMESPACE: &str = "urn:ietf:params:xml:ns:xmpp-tls";
 const SASL_NAMESPACE: &str = "urn:ietf:params:xml:ns:xmpp-sasl";
 const BIND_NAMESPACE: &str = "urn:ietf:params:xml:ns:xmpp-bind";
-const STANZA_ERROR_NAMESPACE: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 
 /// What an element before the first stanza asks for.
 enum Request {
@@ -34,7 +34,7 @@ type Message = Option<Zeroizing<Vec<u8>>>;
 
 impl ClientAcceptor {
     /// A stream header (RFC 6120 4.7).
-    pub(super) fn on_header(&mut self, bytes: &[u8], minter: &mut Minter, out: &mut Output) -> ClientEvent<'static> {
+    pub(super) fn on_header<'a>(&mut self, bytes: &[u8], minter: &mut Minter, out: &mut Output) -> ClientEvent<'a> {
         let header = match Header::read(bytes, &self.settings.limits) {
             Ok(header) => header,
             Err((error, text)) => return self.end_before_header(error, &text, out),
@@ -65,13 +65,13 @@ impl ClientAcceptor {
     }
 
     /// A first-level element before stanzas flow.
-    pub(super) fn negotiate(
+    pub(super) fn negotiate<'a>(
         &mut self,
         bytes: &[u8],
         accounts: &dyn Accounts,
         minter: &mut Minter,
         out: &mut Output,
-    ) -> ClientEvent<'static> {
+    ) -> ClientEvent<'a> {
         let request = match read_request(bytes, &self.namespaces, &super::stranger_limits(&self.settings.limits)) {
             Ok(request) => request,
             Err(error) => return self.end_unreadable(error, out),
@@ -102,11 +102,11 @@ impl ClientAcceptor {
             }
             (State::Unbound, Request::Bind { id, resource: Err(()) }) => {
                 self.state = State::Unbound;
-                self.refuse(&id, "modify", "bad-request", out)
+                self.refuse(&id, Condition::BadRequest, out)
             }
             (State::Unbound, Request::OtherIq { id, answer }) => {
                 self.state = State::Unbound;
-                if answer { self.refuse(&id, "auth", "not-authorized", out) } else { ClientEvent::None }
+                if answer { self.refuse(&id, Condition::NotAuthorized, out) } else { ClientEvent::None }
             }
             (State::Binding { .. }, _) => {
                 debug_assert!(false, "the owner answers ClientEvent::Bind before its next input");
@@ -119,12 +119,12 @@ impl ClientAcceptor {
     }
 
     /// Ends a stream whose header is still owed: it is sent first (RFC 6120 4.9.1.2).
-    pub(super) fn end_before_header(
+    pub(super) fn end_before_header<'a>(
         &mut self,
         error: StreamError,
         text: &str,
         out: &mut Output,
-    ) -> ClientEvent<'static> {
+    ) -> ClientEvent<'a> {
         if let Some(buffer) = out.stream(self.stream) {
             open_header(&self.settings.domain, buffer);
             buffer.push(b'>');
@@ -182,7 +182,7 @@ impl ClientAcceptor {
         self.secured || (settings.tls != Tls::Required && (mechanism != Mechanism::Plain || settings.plain_in_clear))
     }
 
-    fn on_start_tls(&mut self, out: &mut Output) -> ClientEvent<'static> {
+    fn on_start_tls<'a>(&mut self, out: &mut Output) -> ClientEvent<'a> {
         let Some(buffer) = out.stream(self.stream) else { return ClientEvent::None };
         if self.secured || self.settings.tls == Tls::Absent || self.user.is_some() {
             // RFC 6120 5.4.2.2: a failure ends the stream and the connection.
@@ -216,7 +216,7 @@ impl ClientAcceptor {
         }
     }
 
-    fn on_step(&mut self, step: Step, out: &mut Output) -> ClientEvent<'static> {
+    fn on_step<'a>(&mut self, step: Step, out: &mut Output) -> ClientEvent<'a> {
         let step = match step {
             // RFC 6120 6.4.6: who it said it was in the header that TLS protected.
             Step::Success { user, .. } if !self.claim_holds(&user) => Step::Failure(Failure::NotAuthorized),
@@ -251,16 +251,9 @@ impl ClientAcceptor {
         self.claimed.as_deref().is_none_or(|claimed| same_bare_jid(claimed, &own))
     }
 
-    fn refuse(&mut self, id: &str, kind: &str, condition: &str, out: &mut Output) -> ClientEvent<'static> {
+    fn refuse<'a>(&mut self, id: &str, condition: Condition, out: &mut Output) -> ClientEvent<'a> {
         if let Some(buffer) = out.stream(self.stream) {
-            buffer.extend_from_slice(b"<iq type='error'");
-            writer::attribute("id", id, buffer);
-            buffer.extend_from_slice(b"><error");
-            writer::attribute("type", kind, buffer);
-            buffer.extend_from_slice(b"><");
-            buffer.extend_from_slice(condition.as_bytes());
-            writer::attribute("xmlns", STANZA_ERROR_NAMESPACE, buffer);
-            buffer.extend_from_slice(b"/></error></iq>");
+            write_error(StanzaKind::Iq, b"", b"", id.as_bytes(), &condition.into(), buffer);
         }
         ClientEvent::None
     }
@@ -312,7 +305,7 @@ impl Header {
         let mut reader = Reader::header(header_tag(bytes), &none, limits).map_err(unreadable)?;
         reader.next().map_err(unreadable)?;
         let namespaces = reader.stream_namespaces().map_err(unreadable)?;
-        let fault = if reader.namespace() != STREAM_NAMESPACE || namespaces.find("") != Some(CLIENT_NAMESPACE) {
+        let fault = if reader.namespace() != ns::STREAM || namespaces.find("") != Some(ns::CLIENT) {
             Some(StreamError::InvalidNamespace)
         } else if reader.name() != "stream" {
             Some(StreamError::BadFormat)
@@ -358,9 +351,9 @@ fn read_request(bytes: &[u8], namespaces: &StreamNamespaces, limits: &xml::Limit
         Request::Response(sasl_message(&reader.text_content()?))
     } else if reader.is(SASL_NAMESPACE, "abort") {
         Request::Abort
-    } else if reader.is(CLIENT_NAMESPACE, "iq") {
+    } else if reader.is(ns::CLIENT, "iq") {
         read_iq(&mut reader)?
-    } else if reader.namespace() == CLIENT_NAMESPACE {
+    } else if reader.namespace() == ns::CLIENT {
         Request::Stanza
     } else {
         Request::Unknown

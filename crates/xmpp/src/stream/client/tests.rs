@@ -61,7 +61,7 @@ impl Wire {
                 self.acceptor.bind(resource.as_deref().unwrap_or("made"), &mut self.out);
                 return consumed.max(1);
             }
-            ClientEvent::Stanza(bytes) => self.events.push(String::from_utf8_lossy(bytes).into_owned()),
+            ClientEvent::Stanza(stanza) => self.events.push(String::from_utf8_lossy(stanza.raw()).into_owned()),
             ClientEvent::Ended(ended) => self.events.push(format!("{ended:?}")),
         }
         consumed
@@ -376,9 +376,10 @@ fn a_stranger_who_says_nothing_is_sent_away() {
     let mut wire = Wire::new(|_| {});
     let (deadline, _) = wire.acceptor.poll_timeout().unwrap();
     assert_eq!(deadline, wire.start + Duration::from_secs(30));
-    assert_eq!(wire.acceptor.handle_timeout(deadline - Duration::from_millis(1), &mut wire.out), ClientEvent::None);
+    let early = wire.acceptor.handle_timeout(deadline - Duration::from_millis(1), &mut wire.out);
+    assert!(matches!(early, ClientEvent::None));
     let event = wire.acceptor.handle_timeout(deadline, &mut wire.out);
-    assert_eq!(event, ClientEvent::Ended(Ended::Error(StreamError::ConnectionTimeout)));
+    assert!(matches!(event, ClientEvent::Ended(Ended::Error(StreamError::ConnectionTimeout))));
     let answer = wire.heard();
     assert!(answer.contains("<stream:stream") && answer.contains("<connection-timeout "), "{answer}");
     assert_eq!(wire.acceptor.poll_timeout(), None);
@@ -400,7 +401,8 @@ fn our_end_of_the_stream_waits_for_theirs() {
     let mut wire = Wire::login();
     wire.acceptor.close(now, &mut wire.out);
     let (deadline, _) = wire.acceptor.poll_timeout().unwrap();
-    assert_eq!(wire.acceptor.handle_timeout(deadline, &mut wire.out), ClientEvent::Ended(Ended::Closed));
+    let event = wire.acceptor.handle_timeout(deadline, &mut wire.out);
+    assert!(matches!(event, ClientEvent::Ended(Ended::Closed)));
     wire.heard();
     assert_eq!(wire.actions, [Action::Close { stream: wire.stream }]);
 }
