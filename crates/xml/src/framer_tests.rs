@@ -1,4 +1,3 @@
-
 use super::*;
 
 const HEADER: &str = "<?xml version='1.0'?>\n<stream:stream xmlns='jabber:component:accept' \

@@ -82,10 +82,10 @@ impl<'a, 'n> Bindings<'a, 'n> {
     }
 
     pub(crate) fn resolve(&self, prefix: &str) -> Result<Bound, Error> {
-        if let Some(index) = self.own.iter().rposition(|(own, _)| *own == prefix) {
+        if let Some(index) = self.own.iter().rposition(|(own, _)| same_prefix(own, prefix)) {
             return Ok(Bound::Own(index));
         }
-        if let Some(index) = self.stream.bindings.iter().position(|(own, _)| &**own == prefix) {
+        if let Some(index) = self.stream.bindings.iter().position(|(own, _)| same_prefix(own, prefix)) {
             return Ok(Bound::Stream(index));
         }
         match prefix {
@@ -117,4 +117,10 @@ impl<'a, 'n> Bindings<'a, 'n> {
     pub(crate) fn own(&self) -> impl Iterator<Item = (&'a str, &str)> {
         self.own.iter().map(|(prefix, uri)| (*prefix, &**uri))
     }
+}
+
+/// Most prefixes are empty, and comparing nothing must not call memcmp: with masked vector loads from the dangling pointer
+/// of an empty string it takes a hundred nanoseconds on current processors.
+fn same_prefix(a: &str, b: &str) -> bool {
+    a.len() == b.len() && (a.is_empty() || a == b)
 }

@@ -1,7 +1,7 @@
 //! A strict pull reader over one whole element.
 
 use crate::namespace::{Bindings, Bound};
-use crate::text::{append_cdata, append_text, attribute_value, check_characters, split_name};
+use crate::text::{append_cdata, append_text, attribute_value, check_characters, is_plain_value, split_name};
 use crate::{Error, Limits, StreamNamespaces, attribute};
 use memchr::memchr;
 use quick_xml::parser::{ElementParser, Parser};
@@ -62,6 +62,14 @@ struct Attribute<'a> {
     namespace: Bound,
     local: &'a str,
     raw: &'a str,
+    /// The value is what stands there: no reference, no white space to be made spaces.
+    plain: bool,
+}
+
+impl<'a> Attribute<'a> {
+    fn value(&self) -> Result<Cow<'a, str>, Error> {
+        if self.plain { Ok(Cow::Borrowed(self.raw)) } else { attribute_value(self.raw) }
+    }
 }
 
 /// What comes next in an element.
@@ -174,7 +182,7 @@ impl<'a, 'n> Reader<'a, 'n> {
     /// Its attributes without a namespace, declarations left out, in their order.
     pub fn attributes(&self) -> impl Iterator<Item = Result<(&'a str, Cow<'a, str>), Error>> {
         let plain = self.attributes.iter().filter(|attribute| attribute.namespace == Bound::None);
-        plain.map(|attribute| Ok((attribute.local, attribute_value(attribute.raw)?)))
+        plain.map(|attribute| Ok((attribute.local, attribute.value()?)))
     }
 
     /// All its attributes, declarations left out, in their order: namespace (empty for none), name, value.
@@ -251,7 +259,7 @@ impl<'a, 'n> Reader<'a, 'n> {
     }
 
     fn find_attribute(&self, wanted: impl Fn(&Attribute<'a>) -> bool) -> Result<Option<Cow<'a, str>>, Error> {
-        self.attributes.iter().find(|attribute| wanted(attribute)).map(|found| attribute_value(found.raw)).transpose()
+        self.attributes.iter().find(|attribute| wanted(attribute)).map(Attribute::value).transpose()
     }
 
     /// At a `<` that does not begin an end tag or a CDATA section.
@@ -304,18 +312,17 @@ impl<'a, 'n> Reader<'a, 'n> {
             if count >= self.limits.attributes {
                 return Err(Error::TooManyAttributes);
             }
-            if memchr(b'<', raw.as_bytes()).is_some() {
-                return Err(Error::LessThan);
-            }
+            let plain = is_plain_value(raw)?;
             let (prefix, local) = split_name(name)?;
             let declared = match (prefix, local) {
                 ("", "xmlns") => "",
                 ("xmlns", declared) => declared,
                 _ => {
-                    if memchr(b'&', raw.as_bytes()).is_some() {
+                    if !plain {
+                        // What cannot be resolved is told now, whether or not anyone asks for the value.
                         attribute_value(raw)?;
                     }
-                    self.attributes.push(Attribute { namespace: Bound::None, local, raw });
+                    self.attributes.push(Attribute { namespace: Bound::None, local, raw, plain });
                     prefixes.push(prefix);
                     continue;
                 }
@@ -323,7 +330,8 @@ impl<'a, 'n> Reader<'a, 'n> {
             if self.bindings.own().skip(outer_bindings).any(|(own, _)| own == declared) {
                 return Err(Error::DuplicateAttribute);
             }
-            self.bindings.declare(declared, attribute_value(raw)?, self.limits.namespaces)?;
+            let uri = if plain { Cow::Borrowed(raw) } else { attribute_value(raw)? };
+            self.bindings.declare(declared, uri, self.limits.namespaces)?;
         }
         for (index, prefix) in prefixes.iter().enumerate() {
             let Some(attribute) = self.attributes.get(index) else { break };

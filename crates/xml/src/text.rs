@@ -112,6 +112,17 @@ fn take_reference(rest: &str) -> Result<(char, &str), Error> {
     Ok((resolve(name)?, rest.get(end + 1..).unwrap_or_default()))
 }
 
+/// Whether a value of an attribute is what stands there, so that [`attribute_value`] need not look.
+pub(crate) fn is_plain_value(raw: &str) -> Result<bool, Error> {
+    let mut plain = true;
+    let mut less_than = false;
+    for &octet in raw.as_bytes() {
+        less_than |= octet == b'<';
+        plain &= octet != b'&' && octet >= b' ';
+    }
+    if less_than { Err(Error::LessThan) } else { Ok(plain) }
+}
+
 /// The value of an attribute: references resolved, white space made spaces (XML 1.0 section 3.3.3), line ends first made
 /// one LF (2.11). Borrowed where nothing had to be done.
 pub(crate) fn attribute_value(raw: &str) -> Result<Cow<'_, str>, Error> {
