@@ -3,11 +3,14 @@
 //! * [`wire`]: messages as bytes: parsing, checking, printing, framing.
 //! * [`transaction`]: one request and its responses.
 //! * [`endpoint`]: owns the transactions; messages in, new requests and final outcomes out.
+//! * [`registrar`]: where the users of a domain can be reached; [`proxy`]: what to pass on to whom.
 //!
 //! Nothing here opens a socket, asks the clock or draws random numbers: `now`, secrets and random bytes are parameters.
 
 #![forbid(unsafe_code)]
 
 pub mod endpoint;
+pub mod proxy;
+pub mod registrar;
 pub mod transaction;
 pub mod wire;

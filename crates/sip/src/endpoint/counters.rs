@@ -11,6 +11,8 @@ pub struct Counters {
     pub requests_in: u64,
     /// Final answers sent for the first time.
     pub answers_out: u64,
+    /// Requests that were forgotten without an answer.
+    pub abandoned: u64,
     /// Retransmitted requests that were recognised.
     pub retransmissions_in: u64,
     /// Responses sent again for them.

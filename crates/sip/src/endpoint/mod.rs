@@ -357,6 +357,15 @@ impl Endpoint {
         self.give_scratch(text);
     }
 
+    /// Forgets a request that came out, without an answer: for a proxy all whose branches have timed out, which must not say
+    /// so (RFC 4320 4.2).
+    pub fn abandon(&mut self, transaction: ServerKey) {
+        if let Some(row) = self.open.remove(transaction) {
+            self.counters.abandoned += 1;
+            self.open.pool.give(row.memo.bytes);
+        }
+    }
+
     fn on_answer(&mut self, now: Instant, transaction: ServerKey, kept: Kept<'_>, out: &mut Output) {
         let now = self.clock(now);
         let Some(row) = self.open.remove(transaction) else {

@@ -44,6 +44,9 @@ impl Sent {
     }
 }
 
+/// Things and when they happened.
+pub(super) type At<T> = Vec<(Duration, T)>;
+
 pub(super) struct Stage {
     pub(super) endpoint: Endpoint,
     pub(super) out: Output,
@@ -144,7 +147,7 @@ impl Stage {
     }
 
     /// Lets time pass as a driver does, from one timeout to the next. Gives what left and when, and what ended and when.
-    pub(super) fn run_until(&mut self, end: Duration) -> (Vec<(Duration, Sent)>, Vec<(Duration, Got)>) {
+    pub(super) fn run_until(&mut self, end: Duration) -> (At<Sent>, At<Got>) {
         let (mut sent, mut got) = (Vec::new(), Vec::new());
         loop {
             while let Some(Ended { token, outcome }) = {

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 enum Step {
     /// The request of this number arrives, for the first time or again.
     Arrive(usize),
-    /// The oldest open request that came from this number is answered.
+    /// The request of this number is answered, if it is open.
     Answer(usize, u8),
     /// A request of ours is sent.
     Ask,
@@ -35,14 +35,14 @@ fn step() -> impl Strategy<Value = Step> {
 /// Twelve requests that are alike in all the ways in which requests can be alike.
 fn request(n: usize) -> (Flow, String) {
     let via = format!("SIP/2.0/UDP 192.0.2.7:5061;branch=z9hG4bK{};rport", n % 3);
-    let body = if n % 2 == 0 { "one" } else { "two" };
+    let body = if n.is_multiple_of(2) { "one" } else { "two" };
     let port = if n < 6 { 5061 } else { 5062 };
     (udp(port), Text { via, body: body.into(), call_id: n.to_string(), ..Text::default() }.print())
 }
 
 #[derive(Default)]
 struct Model {
-    /// Open transactions, and what came out for each number.
+    /// The open transaction of each number.
     open: BTreeMap<usize, ServerKey>,
     /// The answer for each number, and when it was given.
     answered: BTreeMap<usize, (Sent, Duration)>,
