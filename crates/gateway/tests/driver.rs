@@ -109,7 +109,8 @@ impl Bench {
     fn turns(&self) -> u64 {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.controls.blocking_send(Control::Report(sender)).unwrap();
-        receiver.blocking_recv().unwrap().machines[0].1.turns
+        let report = receiver.blocking_recv().unwrap();
+        report.metrics.value("entente_turns_total", &[("machine", "test")]).unwrap()
     }
 
     fn end(mut self, control: Control) -> Ended {

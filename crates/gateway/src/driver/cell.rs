@@ -7,6 +7,7 @@ use crate::net::names::{Connecting, Names, connect_to_address, connect_to_name};
 use crate::net::tcp::{Connection, Read};
 use crate::net::tls::Ingested;
 use crate::net::udp::{Datagrams, Sent};
+use crate::telemetry::Metrics;
 use slotmap::SecondaryMap;
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -126,12 +127,16 @@ impl Cell {
         })
     }
 
-    pub(super) fn name(&self) -> &'static str {
-        self.name
-    }
-
-    pub(super) fn counters(&self) -> &Counters {
-        &self.counters
+    /// Adds the counters of the machine, and of what was done for it.
+    pub(super) fn measure(&self, metrics: &mut Metrics) {
+        self.counters.measure(self.name, metrics);
+        metrics.gauge(
+            "entente_streams",
+            "Streams that are open, being made or being closed.",
+            &[("machine", self.name)],
+            self.streams.len() as u64,
+        );
+        self.machine.measure(metrics);
     }
 
     pub(super) fn is_ready(&self) -> bool {

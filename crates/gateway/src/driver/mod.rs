@@ -8,9 +8,10 @@ mod cell;
 mod ready;
 mod wiring;
 
-pub use wiring::{Counters, Direction, Limits, Seen, Socket, WireTap, Wiring};
+pub use wiring::{Direction, Limits, Seen, Socket, WireTap, Wiring};
 
 use crate::net::Names;
+use crate::telemetry::Metrics;
 use cell::Cell;
 use ready::ReadyQueue;
 use std::future::{Future, poll_fn};
@@ -35,6 +36,9 @@ pub trait Hosted: turn::Machine + Send {
     fn is_ready(&self) -> bool {
         true
     }
+
+    /// Adds the machine's own counters.
+    fn measure(&self, _metrics: &mut Metrics) {}
 }
 
 /// An order to a running driver.
@@ -49,12 +53,12 @@ pub enum Control {
 }
 
 /// How a driver and its machines are.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct Report {
     /// Whether all machines can do their work and none drains.
     pub ready: bool,
-    /// The driver's counters, per machine.
-    pub machines: Vec<(&'static str, Counters)>,
+    /// The counters of the driver and of its machines.
+    pub metrics: Metrics,
 }
 
 /// How a run came to its end.
@@ -184,9 +188,12 @@ impl Running {
             }
             Control::Report(answer) => {
                 let ready = self.draining.is_none() && self.cells.iter().all(Cell::is_ready);
-                let machines = self.cells.iter().map(|cell| (cell.name(), cell.counters().clone())).collect();
+                let mut metrics = Metrics::new();
+                for cell in &self.cells {
+                    cell.measure(&mut metrics);
+                }
                 // Who asked may have lost patience.
-                let _ = answer.send(Report { ready, machines });
+                let _ = answer.send(Report { ready, metrics });
             }
         }
         None

@@ -1,5 +1,6 @@
 //! What a machine is connected to, and who may look on.
 
+use crate::telemetry::Metrics;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -51,30 +52,49 @@ impl Default for Limits {
 }
 
 /// What the driver did for one machine.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Counters {
-    /// Turns.
-    pub turns: u64,
-    /// Datagrams received.
-    pub datagrams_in: u64,
-    /// Datagrams sent.
-    pub datagrams_out: u64,
-    /// Datagrams dropped because too many waited for the kernel.
-    pub datagrams_dropped: u64,
-    /// Times that a peer of datagrams was found to be unreachable.
-    pub unreachable: u64,
-    /// Bytes received on streams (with TLS: decrypted).
-    pub stream_bytes_in: u64,
-    /// Bytes handed to the kernel on streams (with TLS: to be encrypted).
-    pub stream_bytes_out: u64,
-    /// Streams accepted.
-    pub streams_accepted: u64,
-    /// Streams closed at once because too many were open.
-    pub streams_turned_away: u64,
-    /// Streams connected.
-    pub streams_connected: u64,
+#[derive(Clone, Debug, Default)]
+pub(super) struct Counters {
+    pub(super) turns: u64,
+    pub(super) datagrams_in: u64,
+    pub(super) datagrams_out: u64,
+    /// Too many waited for the kernel.
+    pub(super) datagrams_dropped: u64,
+    pub(super) unreachable: u64,
+    /// With TLS: decrypted.
+    pub(super) stream_bytes_in: u64,
+    /// With TLS: to be encrypted.
+    pub(super) stream_bytes_out: u64,
+    pub(super) streams_accepted: u64,
+    /// Closed at once because too many were open.
+    pub(super) streams_turned_away: u64,
+    pub(super) streams_connected: u64,
     /// Streams whose end the machine was told.
-    pub streams_closed: u64,
+    pub(super) streams_closed: u64,
+}
+
+impl Counters {
+    pub(super) fn measure(&self, machine: &'static str, metrics: &mut Metrics) {
+        let mut count = |name, help, value| metrics.counter(name, help, &[("machine", machine)], value);
+        count("entente_turns_total", "Turns of the machine.", self.turns);
+        count("entente_datagrams_received_total", "Datagrams received.", self.datagrams_in);
+        count("entente_datagrams_sent_total", "Datagrams sent.", self.datagrams_out);
+        count(
+            "entente_datagrams_dropped_total",
+            "Datagrams dropped for want of room in the kernel.",
+            self.datagrams_dropped,
+        );
+        count("entente_datagram_peers_unreachable_total", "Reports that a peer cannot be reached.", self.unreachable);
+        count("entente_stream_received_bytes_total", "Bytes received on streams, decrypted.", self.stream_bytes_in);
+        count("entente_stream_sent_bytes_total", "Bytes sent on streams, before encryption.", self.stream_bytes_out);
+        count("entente_streams_accepted_total", "Streams accepted.", self.streams_accepted);
+        count(
+            "entente_streams_turned_away_total",
+            "Streams closed because too many were open.",
+            self.streams_turned_away,
+        );
+        count("entente_streams_connected_total", "Streams connected.", self.streams_connected);
+        count("entente_streams_closed_total", "Streams that ended.", self.streams_closed);
+    }
 }
 
 /// Which way bytes went.

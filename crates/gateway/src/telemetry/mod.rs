@@ -1,7 +1,13 @@
-//! The log: one line per event on standard error, for people or as JSON.
+//! The log and the metrics.
+//!
+//! The log is one line per event on standard error, for people or as JSON.
 //!
 //! No line is written per message above the level debug. Addresses of users are redacted where they are written, in the
 //! engine; what this crate logs itself names machines and peers only.
+
+mod metrics;
+
+pub use metrics::Metrics;
 
 use crate::config::{Log, LogFormat};
 use tracing::level_filters::LevelFilter;

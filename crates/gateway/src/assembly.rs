@@ -1,0 +1,155 @@
+//! From the configuration to the settings of the engine: names become addresses, rules become tables.
+
+use crate::config::{Config, Domain, LateFailure, Rule};
+use crate::driver::Hosted;
+use cpim::{DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
+use engine::Engine;
+use ipnet::IpNet;
+use secrecy::ExposeSecret;
+use sip::transaction::{Flow, Transport};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Instant;
+use turn::SocketId;
+
+/// Operations in flight at a time; beyond it senders are told to come back later.
+const MAX_IN_FLIGHT: usize = 200_000;
+/// The name that policy has for the SIP neighbours which no section of the configuration names: the next hop.
+const NEXT_HOP: PeerId = PeerId(1);
+
+/// The settings of an engine for this configuration, with the addresses that the name of the next hop resolved to.
+pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Settings {
+    let mut policy = Policy::new();
+    for domain in &config.sip_domains {
+        policy.add_home(pattern(domain), Side::Sip);
+    }
+    for domain in &config.xmpp_domains {
+        policy.add_home(pattern(domain), Side::Xmpp);
+    }
+    let trusted = add_sip_peers(config, next_hops, &mut policy);
+    let links = add_links(config, trusted.len(), &mut policy);
+    engine::Settings {
+        relay: cpim::Settings { policy, sip_window: config.answers.window, max_in_flight: MAX_IN_FLIGHT },
+        sip: sip_connector::Settings {
+            endpoint: endpoint(config),
+            presentations: presentations(&config.xmpp_domains),
+            trusted,
+            next_hop: next_hop(config, next_hops),
+            host: config.gateway.name.clone(),
+            on_acceptance: config.answers.on_acceptance,
+            start_max_forwards: config.gateway.start_max_forwards,
+            parallel: config.sip.parallel,
+            queue_per_destination: config.sip.limits.queue_per_destination,
+            queue_in_all: config.sip.limits.queue_in_all,
+        },
+        xmpp: xmpp_connector::Settings {
+            links,
+            presentations: presentations(&config.sip_domains),
+            start_max_forwards: config.gateway.start_max_forwards,
+            unsent_limit: config.xmpp.limits.unsent,
+            ask_receipts: config.answers.ask_receipts,
+        },
+        late_failure: match config.answers.late_failure {
+            LateFailure::Text => engine::LateFailure::Text,
+            LateFailure::None => engine::LateFailure::Nothing,
+        },
+        redact_addresses: config.log.redact_addresses,
+    }
+}
+
+fn pattern(domain: &Domain) -> DomainPattern {
+    match &domain.name {
+        Some(name) => DomainPattern::Exactly(name.as_str().into()),
+        None => DomainPattern::Any,
+    }
+}
+
+fn presentations(domains: &[Domain]) -> Presentations {
+    let rows = domains.iter().map(|domain| Presentation {
+        home: pattern(domain),
+        shown_as: match domain.rule {
+            Rule::Same => "".into(),
+            Rule::Map | Rule::Encode => domain.shown().unwrap_or_default().into(),
+        },
+        rule: match domain.rule {
+            Rule::Same => cpim::Rule::Same,
+            Rule::Map => cpim::Rule::Map,
+            Rule::Encode => cpim::Rule::Encode,
+        },
+    });
+    Presentations::new(rows.collect())
+}
+
+/// Enters the SIP neighbours into `policy` and gives their networks. Without a section for them, the next hop is trusted
+/// for every SIP domain.
+fn add_sip_peers(config: &Config, next_hops: &[SocketAddr], policy: &mut Policy) -> Vec<(IpNet, PeerId)> {
+    if config.sip.trusted.is_empty() {
+        policy.add_speaker(NEXT_HOP, DomainPattern::Any);
+        return next_hops.iter().map(|address| (IpNet::from(address.ip()), NEXT_HOP)).collect();
+    }
+    let mut networks = Vec::new();
+    for (section, peer) in config.sip.trusted.iter().zip(NEXT_HOP.0..) {
+        let peer = PeerId(peer);
+        if section.domains.is_empty() {
+            policy.add_speaker(peer, DomainPattern::Any);
+        }
+        for domain in &section.domains {
+            policy.add_speaker(peer, DomainPattern::Exactly(domain.as_str().into()));
+        }
+        networks.extend(section.networks.iter().map(|network| (*network, peer)));
+    }
+    networks
+}
+
+/// Enters the component links into `policy`, which may bring messages from every XMPP domain: the server has proven them.
+fn add_links(config: &Config, sip_peers: usize, policy: &mut Policy) -> Vec<xmpp_connector::LinkSettings> {
+    let first = NEXT_HOP.0 + u16::try_from(sip_peers).unwrap_or(u16::MAX / 2).max(1);
+    let components = config.xmpp.components.iter().zip(0u16..);
+    components
+        .map(|(component, place)| {
+            let peer = PeerId(first.saturating_add(place));
+            policy.add_speaker(peer, DomainPattern::Any);
+            let mut settings = xmpp::stream::component::Settings::new(
+                component.domain.as_str(),
+                component.secret.expose_secret(),
+                turn::Target::Configured(place),
+            );
+            settings.limits.stanza = config.xmpp.limits.stanza;
+            xmpp_connector::LinkSettings { component: settings, peer }
+        })
+        .collect()
+}
+
+fn endpoint(config: &Config) -> sip::endpoint::Settings {
+    let mut settings = sip::endpoint::Settings::new(config.sip.advertise.as_bytes());
+    settings.limits.message = config.sip.limits.message;
+    settings.server_name = config.sip.user_agent.clone().into_bytes();
+    settings.warn_agent = config.gateway.name.clone().into_bytes();
+    settings.max_ongoing = config.sip.limits.ongoing;
+    settings
+}
+
+/// Where requests go: the first address that one of our sockets can reach, from that socket.
+fn next_hop(config: &Config, next_hops: &[SocketAddr]) -> Flow {
+    let same_family = |local: &SocketAddr, peer: &SocketAddr| local.is_ipv4() == peer.is_ipv4();
+    let found = next_hops.iter().find_map(|peer| {
+        let place = config.sip.listen.iter().position(|local| same_family(local, peer))?;
+        Some((SocketId(u16::try_from(place).ok()?), *peer))
+    });
+    let nowhere = SocketAddr::from((IpAddr::from([127, 0, 0, 1]), 9));
+    let (socket, peer) = found.unwrap_or((SocketId(0), next_hops.first().copied().unwrap_or(nowhere)));
+    Flow { transport: Transport::Udp, socket, peer, stream: None }
+}
+
+impl Hosted for Engine {
+    fn drain(&mut self, _now: Instant) {
+        Engine::drain(self);
+    }
+
+    fn is_quiet(&self) -> bool {
+        self.is_drained()
+    }
+
+    fn is_ready(&self) -> bool {
+        self.is_ready()
+    }
+}
