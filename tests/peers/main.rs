@@ -1,3 +1,8 @@
 //! The gateway between real servers and clients. Run by `./test`, which also installs them; see `tests/src/peers`.
 
+mod lab;
 mod peers_alone;
+mod sip_sender_is_told;
+mod start_and_end;
+mod texts_cross;
+mod xmpp_sender_is_told;

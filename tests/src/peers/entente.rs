@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::process::Command;
+use std::time::Duration;
 
 use super::folder::Folder;
 use super::process::{Process, tethered};
@@ -36,9 +37,10 @@ impl Entente {
         &self.process
     }
 
-    /// Ends it.
-    pub fn stop(&mut self) {
-        self.process.stop();
+    /// Asks it to end and returns its exit code, `None` if it has not ended within `span`.
+    pub fn end(&mut self, span: Duration) -> Option<i32> {
+        self.process.ask_to_end();
+        self.process.wait(span)
     }
 }
 

@@ -125,13 +125,19 @@ impl Process {
         Pid::from_raw(i32::try_from(self.child.id()).expect("a process id fits"))
     }
 
+    /// Asks it to end, as an operator would, without waiting.
+    pub fn ask_to_end(&self) {
+        // Fails if it has ended already.
+        let _ = kill(self.pid(), Signal::SIGTERM);
+    }
+
     /// Asks it to end, waits a little, then ends what is left of its group.
     pub fn stop(&mut self) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        // Failures mean that it has ended already. SIGCONT lets a stopped one act on the SIGTERM.
-        let _ = kill(self.pid(), Signal::SIGTERM);
+        self.ask_to_end();
+        // Lets a stopped one act on the SIGTERM; fails if it has ended already, as does the SIGKILL.
         let _ = killpg(self.pid(), Signal::SIGCONT);
         let _ = clock::wait_for(Duration::from_secs(3), || self.has_exited().then_some(()));
         let _ = killpg(self.pid(), Signal::SIGKILL);

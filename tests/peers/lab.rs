@@ -1,0 +1,79 @@
+//! The gateway where its operators have it: a component of Prosody for the SIP domain, and Kamailio's next hop for everything
+//! that is not its own.
+//!
+//! ```text
+//! romeo, juliet (slixmpp) - Prosody - entente - Kamailio - bob, carol (baresip, SIPp)
+//!       xmpp.example       XEP-0114              sip.example
+//! ```
+
+use std::time::Duration;
+
+use entente_tests::peers::kamailio::Carrier;
+use entente_tests::peers::ports::free_port;
+use entente_tests::peers::sipp::{Conversation, Request};
+use entente_tests::peers::{Baresip, Entente, Folder, Kamailio, Prosody, Sipp, XmppClient};
+
+/// The XMPP domain.
+pub(crate) const XMPP: &str = "xmpp.example";
+/// The SIP domain, which is the component.
+pub(crate) const SIP: &str = "sip.example";
+/// How long an answer may take: the answer window of the gateway and its timers, and a busy machine.
+pub(crate) const ANSWER: Duration = Duration::from_secs(15);
+
+const CONFIG: &str = include_str!("servers/entente.toml");
+const XMPP_USERS: [&str; 2] = ["juliet", "romeo"];
+const SIP_USERS: [&str; 3] = ["alice", "bob", "carol"];
+
+/// Everything between a user here and a user there.
+pub(crate) struct Lab {
+    pub(crate) entente: Entente,
+    pub(crate) prosody: Prosody,
+    pub(crate) kamailio: Kamailio,
+    pub(crate) folder: Folder,
+}
+
+impl Lab {
+    /// Starts it and waits until the component stands.
+    pub(crate) fn start(name: &str) -> Self {
+        let folder = Folder::new(name);
+        let sip_port = free_port();
+        let mut prosody = Prosody::start(&folder, XMPP, SIP, "a secret of the component", &XMPP_USERS);
+        let kamailio = Kamailio::start(&folder, SIP, &SIP_USERS, sip_port, Carrier::Udp);
+        let secret = folder.write("component-secret", &prosody.secret);
+        let config = CONFIG
+            .replace("@XMPP_DOMAIN@", XMPP)
+            .replace("@SIP_DOMAIN@", SIP)
+            .replace("@COMPONENT_PORT@", &prosody.component_port.to_string())
+            .replace("@SECRET_FILE@", &secret.display().to_string())
+            .replace("@SIP_PORT@", &sip_port.to_string())
+            .replace("@PROXY_PORT@", &kamailio.port.to_string());
+        let entente = Entente::start(&folder, &config);
+        prosody.wait_for_component();
+        Self { entente, prosody, kamailio, folder }
+    }
+
+    /// An XMPP user logs in.
+    pub(crate) fn xmpp_user(&self, user: &str) -> XmppClient {
+        XmppClient::login(&self.folder, self.prosody.c2s_port, user, XMPP, "phone")
+    }
+
+    /// A SIP user's phone registers; it knows everybody of this file.
+    pub(crate) fn phone(&self, user: &str) -> Baresip {
+        let contacts: Vec<String> = XMPP_USERS.iter().map(|name| format!("sip:{name}@{XMPP}")).collect();
+        let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
+        Baresip::start(&self.folder, &format!("sip:{user}@{SIP}"), self.kamailio.port, &contacts)
+    }
+
+    /// Alice sends a text by SIPp, through Kamailio, and gets this status.
+    pub(crate) fn alice_sends(&self, to: &str, content_type: &str, body: &str, status: u16) -> Conversation {
+        let request = Request {
+            method: "MESSAGE",
+            to,
+            from: &format!("sip:alice@{SIP}"),
+            more: &[],
+            content_type: Some(content_type),
+            body,
+        };
+        Sipp::send(&self.folder, self.kamailio.port, Carrier::Udp, &request, status)
+    }
+}

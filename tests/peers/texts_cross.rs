@@ -1,0 +1,109 @@
+//! What one user writes, the other one reads: a phone behind Kamailio and a user of Prosody, both ways.
+
+use std::time::Duration;
+
+use entente_tests::peers::{Baresip, XmppClient};
+
+use crate::lab::{ANSWER, Lab};
+
+/// Texts that break what is careless about bytes, about XML or about lines.
+fn texts() -> Vec<String> {
+    vec![
+        "Art thou not Romeo, and a Montague?".to_owned(),
+        "😀 and 👩‍👩‍👧, naïve, Ελλάδα, 日本語, \u{202e}abc".to_owned(),
+        "<b>&amp; &lt;x/> ]]> \"quotes\" 'apostrophes' <!-- & --> %41 \\".to_owned(),
+        "one line\nanother\n\n    an indented one after an empty one".to_owned(),
+        // Longer than a careless buffer, shorter than a datagram; two bytes in some places so that no cut stays unseen.
+        "é1234567".repeat(66) + "end",
+    ]
+}
+
+/// Lines as lines, whether they end as in MIME or as in XML.
+fn lines(text: &str) -> Vec<&str> {
+    text.lines().collect()
+}
+
+fn phone_to_user(phone: &mut Baresip, user: &mut XmppClient) {
+    for text in texts() {
+        phone.send(&format!("sip:{}", user.bare()), &text);
+        let got = user.expect_message();
+        assert_eq!(lines(&got.body.expect("there is a body")), lines(&text));
+        assert_eq!(got.from.split('/').next(), phone.aor.strip_prefix("sip:"));
+        // slixmpp sends no receipt here, so nobody can say that it was delivered: accepted (RFC 7572 section 5, RFC 3428 section 7).
+        assert_eq!(phone.expect_answer(ANSWER).status(), Some(202));
+    }
+}
+
+fn user_to_phone(user: &mut XmppClient, phone: &mut Baresip) {
+    let to = phone.aor.trim_start_matches("sip:").to_owned();
+    for (at, text) in texts().iter().enumerate() {
+        user.send(&to, &format!("text-{at}"), text);
+        let got = phone.expect_message();
+        assert_eq!(lines(got.body()), lines(text));
+        let kind = got.header("Content-Type").expect("a body has a type").to_ascii_lowercase();
+        assert!(kind.starts_with("text/plain"), "{kind}");
+        assert_eq!(got.header("Content-Length"), Some(got.body().len().to_string().as_str()));
+        let from = got.header("From").expect("a request has From");
+        assert!(from.contains(&format!("sip:{}", user.bare())), "{from}");
+    }
+    user.expect_nothing(Duration::from_millis(500));
+    assert_eq!(phone.messages_got(), texts().len(), "each text came once");
+}
+
+#[test]
+fn a_phone_and_an_xmpp_user_talk() {
+    let lab = Lab::start("talk");
+    let mut bob = lab.phone("bob");
+    let mut romeo = lab.xmpp_user("romeo");
+    phone_to_user(&mut bob, &mut romeo);
+    user_to_phone(&mut romeo, &mut bob);
+}
+
+#[test]
+fn several_users_talk_at_once_and_nothing_is_mixed_up() {
+    let lab = Lab::start("several");
+    let (mut alice, mut bob) = (lab.phone("alice"), lab.phone("bob"));
+    let (mut romeo, mut juliet) = (lab.xmpp_user("romeo"), lab.xmpp_user("juliet"));
+
+    for round in 0..5 {
+        romeo.send("alice@sip.example", &format!("ra{round}"), &format!("romeo to alice {round}"));
+        juliet.send("alice@sip.example", &format!("ja{round}"), &format!("juliet to alice {round}"));
+        romeo.send("bob@sip.example", &format!("rb{round}"), &format!("romeo to bob {round}"));
+        alice.send("sip:juliet@xmpp.example", &format!("alice to juliet {round}"));
+        bob.send("sip:juliet@xmpp.example", &format!("bob to juliet {round}"));
+        bob.send("sip:romeo@xmpp.example", &format!("bob to romeo {round}"));
+    }
+
+    // Each pair in the order in which it was written, each text once and from whom it says.
+    let at_alice: Vec<String> = (0..10).map(|_| alice.expect_message().body().to_owned()).collect();
+    let at_bob: Vec<String> = (0..5).map(|_| bob.expect_message().body().to_owned()).collect();
+    let at_juliet = texts_of(&mut juliet, 10);
+    let at_romeo = texts_of(&mut romeo, 5);
+    for (inbox, pair) in [
+        (&at_alice, "romeo to alice"),
+        (&at_alice, "juliet to alice"),
+        (&at_bob, "romeo to bob"),
+        (&at_juliet, "alice to juliet"),
+        (&at_juliet, "bob to juliet"),
+        (&at_romeo, "bob to romeo"),
+    ] {
+        let got: Vec<&String> = inbox.iter().filter(|text| text.starts_with(pair)).collect();
+        let wanted: Vec<String> = (0..5).map(|round| format!("{pair} {round}")).collect();
+        assert_eq!(got, wanted.iter().collect::<Vec<_>>());
+    }
+    assert_eq!((alice.messages_got(), bob.messages_got()), (10, 5));
+    romeo.expect_nothing(Duration::from_millis(500));
+    juliet.expect_nothing(Duration::from_millis(100));
+}
+
+fn texts_of(user: &mut XmppClient, count: usize) -> Vec<String> {
+    let mut texts = Vec::new();
+    for _ in 0..count {
+        let got = user.expect_message();
+        let text = got.body.expect("there is a body");
+        let from = got.from.split('@').next().unwrap_or_default();
+        assert!(text.starts_with(from), "{text:?} does not come from {}", got.from);
+        texts.push(text);
+    }
+    texts
+}
