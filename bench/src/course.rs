@@ -94,6 +94,8 @@ pub(crate) struct Fates {
     pub(crate) lost: u64,
     pub(crate) lost_accepted: u64,
     pub(crate) lost_unanswered: u64,
+    /// When the first and the last of them were due.
+    pub(crate) lost_due: Option<(u64, u64)>,
     /// Came out although the sender was told that it did not.
     pub(crate) refused_but_delivered: u64,
     /// No final answer (SIP sender).
@@ -118,6 +120,12 @@ impl Course {
             delivery: Histogram::new(),
             answer: Histogram::new(),
         }
+    }
+
+    /// A time of the run in seconds from the start of the measured window.
+    pub(crate) fn seconds_into_window(&self, time: u64) -> f64 {
+        let (from, _) = self.measured.unwrap_or_default();
+        (time as f64 - from as f64) / SECOND as f64
     }
 
     pub(crate) fn measure(&mut self, from: u64, until: u64) {
@@ -256,6 +264,10 @@ impl Course {
                 Direction::SipToXmpp => (record.state & REFUSED != 0, record.state & ACCEPTED != 0),
                 Direction::XmppToSip => (record.state & BOUNCED != 0, false),
             };
+            if !delivered && !told_refused {
+                let (first, last) = fates.lost_due.unwrap_or((record.due, record.due));
+                fates.lost_due = Some((first.min(record.due), last.max(record.due)));
+            }
             match (delivered, told_refused) {
                 (true, true) => fates.refused_but_delivered += 1,
                 (false, true) => fates.refused += 1,
@@ -364,7 +376,7 @@ mod tests {
         assert!(!course.is_quiet());
         course.expire(1000);
         assert!(course.is_quiet());
-        assert_eq!(course.fates(), Fates { lost: 1, lost_accepted: 1, ..Fates::default() });
+        assert_eq!(course.fates(), Fates { lost: 1, lost_accepted: 1, lost_due: Some((0, 0)), ..Fates::default() });
         course.on_delivered(0, 0, 1001);
         assert_eq!((course.counts.late, course.fates()), (1, Fates::default()));
     }

@@ -40,11 +40,12 @@ Examples:
     entente-bench --mirror --gateway-cpu 0 --cpu 1 --workload both
 
 An argument @FILE stands for the words in FILE (one or more per line, # begins a comment; a word may be quoted with \").
+Where an option stands twice, the later one counts.
 Exit status: 0 measured; 1 with --strict when anything was lost, doubled, disordered, altered or wrongly addressed;
 2 when it could not be measured.";
 
 #[derive(Parser, Debug)]
-#[command(name = "entente-bench", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES)]
+#[command(name = "entente-bench", version, about = ABOUT, long_about = LONG_ABOUT, after_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct Options {
     /// Which way the messages go.
     #[arg(long, value_enum, default_value_t = Workload::Both)]

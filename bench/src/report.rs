@@ -67,6 +67,7 @@ fn direction(course: &Course, measures: &Measures) -> Value {
         "refused": fates.refused,
         "refused_but_delivered": fates.refused_but_delivered,
         "lost": fates.lost,
+        "lost_between_seconds": fates.lost_due.map(|(first, last)| [first, last].map(|due| course.seconds_into_window(due))),
         "late": counts.late,
         "duplicates": counts.duplicates,
         "disordered": counts.disordered,
@@ -102,8 +103,9 @@ pub(crate) fn as_table(options: &Options, bench: &Bench<'_>, measures: &Measures
     // Writing into a String cannot fail.
     let _ = writeln!(
         out,
-        "{} {}, {pace}, {} pairs, {} byte bodies, {:?}, {:.2} s measured",
+        "{}{}{}, {pace}, {} pairs, {} byte bodies, {:?}, {:.2} s measured",
         options.label,
+        if options.label.is_empty() { "" } else { ": " },
         clap_name(options),
         options.pairs,
         options.size,
@@ -158,6 +160,10 @@ fn table_of(course: &Course, measures: &Measures, out: &mut String) {
         counts.wrong_address,
         counts.altered,
     );
+    if let Some((first, last)) = fates.lost_due {
+        let [first, last] = [first, last].map(|due| course.seconds_into_window(due));
+        let _ = writeln!(out, "  lost      those due between {first:.3} s and {last:.3} s of the measured window");
+    }
     let _ = write!(out, "  delivery  ");
     write_latency(&course.delivery, out);
     let statuses: Vec<String> = course.statuses.iter().map(|(status, count)| format!("{count} x {status}")).collect();
