@@ -4,6 +4,8 @@
 //! there cannot hide here. Everything runs in one thread: [`run`] turns the two ends, [`sip_end`] and [`xmpp_end`]; each books
 //! what it sees in [`course`].
 
+#![forbid(unsafe_code)]
+
 mod addresses;
 mod clock;
 mod course;
