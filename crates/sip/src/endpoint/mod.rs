@@ -401,7 +401,7 @@ impl Endpoint {
             return Event::None;
         }
         // 8.1.3.3 for what we asked ourselves; 16.7 for what we passed on, which has Vias below ours.
-        if response.head.list(HeaderName::Via).nth(1).is_some() != row.is_forwarded() {
+        if (essentials.via.more_in_line || response.head.all(HeaderName::Via).nth(1).is_some()) != row.is_forwarded() {
             self.counters.dropped_vias += 1;
             return Event::None;
         }

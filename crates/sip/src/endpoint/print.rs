@@ -2,9 +2,9 @@
 
 use super::Settings;
 use crate::transaction::Transport;
-use crate::transaction::key::{write_branch, write_tag};
-use crate::wire::{HeaderName, Method, Request, Via};
-use std::io::Write as _;
+use crate::transaction::key::{BRANCH_DIGITS, write_tag};
+use crate::wire::{HeaderName, Method, Request, Via, print};
+use turn::write_base32;
 
 /// A request to be sent, as far as the caller decides on it.
 #[derive(Clone, Copy, Debug)]
@@ -71,22 +71,10 @@ impl SentBy {
     }
 }
 
+/// Our Via, which asks for the answer at the address that the request is seen to come from (RFC 3581 section 3).
 fn via_line(transport: Transport, settings: &Settings, branch: u128, out: &mut Vec<u8>) {
-    out.extend_from_slice(b"Via: SIP/2.0/");
-    out.extend_from_slice(transport.name().as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(&settings.sent_by);
-    out.extend_from_slice(b";branch=");
-    write_branch(branch, out);
-    // RFC 3581 section 3: asks for the answer at the address the request is seen to come from.
-    out.extend_from_slice(b";rport\r\n");
-}
-
-fn line(name: &str, value: &[u8], out: &mut Vec<u8>) {
-    out.extend_from_slice(name.as_bytes());
-    out.extend_from_slice(b": ");
-    out.extend_from_slice(value);
-    out.extend_from_slice(b"\r\n");
+    let branch = |out: &mut Vec<u8>| write_base32(branch, BRANCH_DIGITS, out);
+    print::via(transport.name().as_bytes(), &settings.sent_by, true, branch, out);
 }
 
 pub(super) fn request(
@@ -97,13 +85,9 @@ pub(super) fn request(
     tag: u64,
     out: &mut Vec<u8>,
 ) {
-    let method = parts.method.as_bytes();
-    out.extend_from_slice(method);
-    out.push(b' ');
-    out.extend_from_slice(parts.uri);
-    out.extend_from_slice(b" SIP/2.0\r\n");
+    print::request_line(parts.method, parts.uri, out);
     via_line(transport, settings, branch, out);
-    let _ = write!(out, "Max-Forwards: {}\r\n", parts.max_forwards);
+    print::number_header(HeaderName::MaxForwards, parts.max_forwards.into(), out);
     out.extend_from_slice(b"From: ");
     out.extend_from_slice(parts.from);
     out.extend_from_slice(b";tag=");
@@ -112,21 +96,18 @@ pub(super) fn request(
         None => write_tag(tag, out),
     }
     out.extend_from_slice(b"\r\n");
-    line("To", parts.to, out);
-    line("Call-ID", parts.call_id, out);
-    let _ = write!(out, "CSeq: {} ", parts.cseq);
-    out.extend_from_slice(method);
-    out.extend_from_slice(b"\r\n");
+    print::header(HeaderName::To, parts.to, out);
+    print::header(HeaderName::CallId, parts.call_id, out);
+    print::cseq(parts.cseq, parts.method, out);
     out.extend_from_slice(parts.more);
     if !settings.server_name.is_empty() {
-        line("User-Agent", &settings.server_name, out);
+        print::header(HeaderName::UserAgent, &settings.server_name, out);
     }
     debug_assert!(parts.content_type.is_some() || parts.body.is_empty(), "RFC 3261 20.15");
     if let Some(content_type) = parts.content_type {
-        line("Content-Type", content_type, out);
+        print::header(HeaderName::ContentType, content_type, out);
     }
-    let _ = write!(out, "Content-Length: {}\r\n\r\n", parts.body.len());
-    out.extend_from_slice(parts.body);
+    print::body(parts.body, out);
 }
 
 pub(super) fn forward(
@@ -138,15 +119,12 @@ pub(super) fn forward(
     out: &mut Vec<u8>,
 ) {
     let request = forwarding.request;
-    out.extend_from_slice(request.method.as_bytes());
-    out.push(b' ');
-    out.extend_from_slice(forwarding.uri);
-    out.extend_from_slice(b" SIP/2.0\r\n");
+    print::request_line(request.method, forwarding.uri, out);
     via_line(transport, settings, branch, out);
     out.extend_from_slice(vias);
-    let _ = write!(out, "Max-Forwards: {}\r\n", forwarding.max_forwards);
+    print::number_header(HeaderName::MaxForwards, forwarding.max_forwards.into(), out);
     for route in request.head.list(HeaderName::Route).skip(forwarding.routes_done) {
-        line("Route", route, out);
+        print::header(HeaderName::Route, route, out);
     }
     for header in request.head.lines() {
         let written = match header.name {
@@ -154,12 +132,8 @@ pub(super) fn forward(
             name => name != HeaderName::Other && forwarding.without.contains(&name),
         };
         if !written {
-            out.extend_from_slice(header.raw_name);
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(header.value);
-            out.extend_from_slice(b"\r\n");
+            print::header_line(header.raw_name, header.value, out);
         }
     }
-    let _ = write!(out, "Content-Length: {}\r\n\r\n", request.body.len());
-    out.extend_from_slice(request.body);
+    print::body(request.body, out);
 }

@@ -146,7 +146,7 @@ pub(crate) fn keep_forwarded<'t>(response: &wire::Response<'_>, text: &'t mut Ve
         }
     }
     if !has_length {
-        let _ = write!(text, "Content-Length: {}\r\n", response.body.len());
+        wire::print::number_header(HeaderName::ContentLength, response.body.len() as u64, text);
     }
     text.extend_from_slice(b"\r\n");
     text.extend_from_slice(response.body);
@@ -238,6 +238,9 @@ impl Source for Arrived<'_, '_> {
     }
 
     fn write_unsupported(&self, out: &mut Vec<u8>) {
+        if self.head.first(HeaderName::Require).is_none() {
+            return;
+        }
         let start = out.len();
         for tag in self.head.list(HeaderName::Require) {
             if !has_option(self.supported, tag) {
@@ -280,19 +283,14 @@ pub(crate) fn print(kept: &Kept<'_>, source: impl Source, phrases: &Phrases, out
         out.extend_from_slice(b"\r\n");
     }
     if kept.shape & HAS_RETRY_AFTER != 0 {
-        let _ = write!(out, "Retry-After: {}\r\n", kept.retry_after);
+        wire::print::number_header(HeaderName::RetryAfter, kept.retry_after.into(), out);
     }
     if !warning.is_empty() {
         out.extend_from_slice(b"Warning: 399 ");
         out.extend_from_slice(&phrases.warn_agent);
-        out.extend_from_slice(b" \"");
-        for &byte in warning {
-            match byte {
-                b'"' | b'\\' => out.extend_from_slice(&[b'\\', byte]),
-                _ => out.push(printable(byte)),
-            }
-        }
-        out.extend_from_slice(b"\"\r\n");
+        out.push(b' ');
+        wire::print::quoted_string(warning, out);
+        out.extend_from_slice(b"\r\n");
     }
     out.extend_from_slice(more);
     out.extend_from_slice(&phrases.server);
@@ -313,14 +311,11 @@ pub(crate) fn print_trying(memo: &Memo, delay: Duration, phrases: &Phrases, out:
 }
 
 fn print_status_line(status: u16, reason: &[u8], out: &mut Vec<u8>) {
-    let _ = write!(out, "SIP/2.0 {status:03} ");
-    out.extend(reason.iter().map(|&byte| printable(byte)));
+    out.extend_from_slice(b"SIP/2.0 ");
+    wire::print::decimal(status.into(), out);
+    out.push(b' ');
+    wire::print::one_line(reason, out);
     out.extend_from_slice(b"\r\n");
-}
-
-/// A byte that ends no line.
-fn printable(byte: u8) -> u8 {
-    if byte < b' ' || byte == 0x7f { b' ' } else { byte }
 }
 
 fn split_text(text: &[u8]) -> (&[u8], &[u8], &[u8]) {

@@ -1,7 +1,7 @@
 //! Where responses go (RFC 3261 18.2.2, RFC 3581 section 4), and what is noted for it in the top Via (18.2.1).
 
 use super::{Flow, Transport, Way};
-use crate::wire::Via;
+use crate::wire::{Via, print};
 use std::io::Write as _;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -40,7 +40,8 @@ pub(crate) fn write_received_via(via: &Via<'_>, flow: &Flow, out: &mut Vec<u8>) 
         if place == 0 {
             out.extend_from_slice(part);
         } else if name.eq_ignore_ascii_case(b"rport") {
-            let _ = write!(out, ";rport={}", flow.peer.port());
+            out.extend_from_slice(b";rport=");
+            print::decimal(flow.peer.port().into(), out);
         } else if !name.eq_ignore_ascii_case(b"received") {
             out.push(b';');
             out.extend_from_slice(part);
@@ -48,7 +49,20 @@ pub(crate) fn write_received_via(via: &Via<'_>, flow: &Flow, out: &mut Vec<u8>) 
     }
     if due {
         // Without brackets, as the grammar has it (RFC 5118 section 4.5).
-        let _ = write!(out, ";received={source}");
+        out.extend_from_slice(b";received=");
+        match source {
+            IpAddr::V4(v4) => {
+                for (place, octet) in v4.octets().into_iter().enumerate() {
+                    if place > 0 {
+                        out.push(b'.');
+                    }
+                    print::decimal(octet.into(), out);
+                }
+            }
+            IpAddr::V6(v6) => {
+                let _ = write!(out, "{v6}");
+            }
+        }
     }
 }
 

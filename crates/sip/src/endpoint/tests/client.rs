@@ -42,7 +42,7 @@ fn the_request_on_the_wire() {
     let mut stage = Stage::with(|settings| settings.server_name = b"entente".to_vec());
     request(&mut stage, udp(5060), &RequestParts { branch: Some(0), from_tag: Some(b"tag"), ..parts() }, 1).unwrap();
     let expected = "MESSAGE sip:juliet@sip.example SIP/2.0\r\n\
-        Via: SIP/2.0/UDP gw.example:5070;branch=z9hG4bKaaaaaaaaaaaaaaaaaaaaaaaaaa;rport\r\n\
+        Via: SIP/2.0/UDP gw.example:5070;rport;branch=z9hG4bKaaaaaaaaaaaaaaaaaaaaaaaaaa\r\n\
         Max-Forwards: 69\r\nFrom: <sip:romeo@xmpp.example>;tag=tag\r\nTo: <sip:juliet@sip.example>\r\n\
         Call-ID: abc@gw.example\r\nCSeq: 7 MESSAGE\r\nDate: Fri, 20 Nov 2026 18:02:25 GMT\r\nUser-Agent: entente\r\n\
         Content-Type: text/plain\r\nContent-Length: 5\r\n\r\nhello";
@@ -184,7 +184,9 @@ fn on_a_stream_nothing_is_repeated_and_its_end_is_the_end() {
     request(&mut stage, flow, &parts(), 1).unwrap();
     let first = stage.one();
     assert!(
-        first.text().starts_with("MESSAGE sip:juliet@sip.example SIP/2.0\r\nVia: SIP/2.0/TCP gw.example:5070;branch=")
+        first
+            .text()
+            .starts_with("MESSAGE sip:juliet@sip.example SIP/2.0\r\nVia: SIP/2.0/TCP gw.example:5070;rport;branch=")
     );
     let (sent, got) = stage.run_until(ms(31_999));
     assert_eq!((sent, got), (vec![], vec![]));
