@@ -11,7 +11,7 @@ use std::time::Duration;
 use entente_tests::peers::kamailio::Carrier;
 use entente_tests::peers::ports::free_port;
 use entente_tests::peers::sipp::{Conversation, Request};
-use entente_tests::peers::{Baresip, Entente, Folder, Kamailio, Prosody, Sipp, XmppClient};
+use entente_tests::peers::{Baresip, Entente, Folder, Kamailio, Prosody, Sipp, XmppClient, XmppServer};
 
 /// The XMPP domain.
 pub(crate) const XMPP: &str = "xmpp.example";
@@ -20,41 +20,49 @@ pub(crate) const SIP: &str = "sip.example";
 /// How long an answer may take: the answer window of the gateway and its timers, and a busy machine.
 pub(crate) const ANSWER: Duration = Duration::from_secs(15);
 
+const SECRET: &str = "a secret of the component";
 const CONFIG: &str = include_str!("servers/entente.toml");
 const XMPP_USERS: [&str; 2] = ["juliet", "romeo"];
 const SIP_USERS: [&str; 3] = ["alice", "bob", "carol"];
 
 /// Everything between a user here and a user there.
-pub(crate) struct Lab {
+pub(crate) struct Lab<S> {
     pub(crate) entente: Entente,
-    pub(crate) prosody: Prosody,
+    pub(crate) server: S,
     pub(crate) kamailio: Kamailio,
     pub(crate) folder: Folder,
 }
 
-impl Lab {
-    /// Starts it and waits until the component stands.
+impl Lab<Prosody> {
+    /// Starts it with Prosody and waits until the component stands.
     pub(crate) fn start(name: &str) -> Self {
+        Self::start_with(name)
+    }
+}
+
+impl<S: XmppServer> Lab<S> {
+    /// Starts it with any server and waits until the component stands.
+    pub(crate) fn start_with(name: &str) -> Self {
         let folder = Folder::new(name);
         let sip_port = free_port();
-        let mut prosody = Prosody::start(&folder, XMPP, SIP, "a secret of the component", &XMPP_USERS);
+        let mut server = S::start(&folder, XMPP, SIP, SECRET, &XMPP_USERS);
         let kamailio = Kamailio::start(&folder, SIP, &SIP_USERS, sip_port, Carrier::Udp);
-        let secret = folder.write("component-secret", &prosody.secret);
+        let secret = folder.write("component-secret", SECRET);
         let config = CONFIG
             .replace("@XMPP_DOMAIN@", XMPP)
             .replace("@SIP_DOMAIN@", SIP)
-            .replace("@COMPONENT_PORT@", &prosody.component_port.to_string())
+            .replace("@COMPONENT_PORT@", &server.component_port().to_string())
             .replace("@SECRET_FILE@", &secret.display().to_string())
             .replace("@SIP_PORT@", &sip_port.to_string())
             .replace("@PROXY_PORT@", &kamailio.port.to_string());
         let entente = Entente::start(&folder, &config);
-        prosody.wait_for_component();
-        Self { entente, prosody, kamailio, folder }
+        server.wait_for_component();
+        Self { entente, server, kamailio, folder }
     }
 
     /// An XMPP user logs in.
     pub(crate) fn xmpp_user(&self, user: &str) -> XmppClient {
-        XmppClient::login(&self.folder, self.prosody.c2s_port, user, XMPP, "phone")
+        XmppClient::login(&self.folder, self.server.c2s_port(), user, XMPP, "phone")
     }
 
     /// A SIP user's phone registers; it knows everybody of this file.

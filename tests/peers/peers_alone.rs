@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use entente_tests::peers::kamailio::Carrier;
 use entente_tests::peers::sipp::{Answerer, Request};
-use entente_tests::peers::{Baresip, Folder, Kamailio, Prosody, Sipp, XmppClient, ports::free_port};
+use entente_tests::peers::{Baresip, Ejabberd, Folder, Kamailio, Prosody, Sipp, XmppClient, ports::free_port};
 
 const ANSWER: Duration = Duration::from_secs(15);
 
@@ -64,6 +64,19 @@ fn two_users_talk_through_prosody() {
     juliet.expect_nothing(Duration::from_millis(500));
     let mut romeo = XmppClient::login(&folder, prosody.c2s_port, "romeo", "xmpp.example", "orchard");
     assert_eq!(romeo.expect_message().body.as_deref(), Some("good night"));
+}
+
+#[test]
+fn two_users_talk_through_ejabberd() {
+    let folder = Folder::new("users-of-ejabberd");
+    let ejabberd = Ejabberd::start(&folder, "xmpp.example", "sip.example", "secret", &["juliet", "romeo"]);
+    let mut juliet = XmppClient::login(&folder, ejabberd.c2s_port, "juliet", "xmpp.example", "balcony");
+    let mut romeo = XmppClient::login(&folder, ejabberd.c2s_port, "romeo", "xmpp.example", "orchard");
+    juliet.send("romeo@xmpp.example", "first", "two lines\nand 😀");
+    assert_eq!(romeo.expect_message().body.as_deref(), Some("two lines\nand 😀"));
+    juliet.send("nobody@xmpp.example", "lost", "unknown?");
+    let (kind, condition, _) = juliet.expect_error("lost", ANSWER).error.expect("an error says what it is");
+    assert_eq!((kind.as_str(), condition.as_str()), ("cancel", "service-unavailable"));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entente_tests::peers::XmppClient;
+use entente_tests::peers::{Ejabberd, Prosody, XmppClient, XmppServer};
 use nix::sys::signal::Signal;
 
 use crate::lab::{ANSWER, Lab};
@@ -10,15 +10,19 @@ use crate::lab::{ANSWER, Lab};
 const ROMEO: &str = "sip:romeo@xmpp.example";
 
 #[test]
-fn an_unknown_user_is_403() {
-    let lab = Lab::start("unknown-xmpp-user");
-    // Prosody bounces service-unavailable and does not say more (RFC 6121 8.5.1), so neither can the answer.
-    lab.alice_sends("sip:nobody@xmpp.example", "text/plain", "is anybody there", 403);
+fn prosody_knows_who_is_unknown_and_who_is_offline() {
+    unknown_and_offline(&Lab::<Prosody>::start_with("unknown-prosody"));
 }
 
 #[test]
-fn an_offline_user_is_202_and_reads_it_later() {
-    let lab = Lab::start("offline-xmpp-user");
+fn ejabberd_knows_who_is_unknown_and_who_is_offline() {
+    unknown_and_offline(&Lab::<Ejabberd>::start_with("unknown-ejabberd"));
+}
+
+fn unknown_and_offline(lab: &Lab<impl XmppServer>) {
+    // Both bounce service-unavailable and do not say more (RFC 6121 8.5.1), so neither can the answer.
+    lab.alice_sends("sip:nobody@xmpp.example", "text/plain", "is anybody there", 403);
+    // Who is offline reads it later.
     lab.alice_sends(ROMEO, "text/plain", "good morning", 202);
     let mut romeo = lab.xmpp_user("romeo");
     let got = romeo.expect_message();
@@ -56,7 +60,7 @@ const FOREIGN_DOMAIN: u16 = 404;
 #[test]
 fn a_lost_link_is_504_and_heals() {
     let mut lab = Lab::start("lost-link");
-    lab.prosody.stop();
+    lab.server.stop();
     let conversation = lab.alice_sends(ROMEO, "text/plain", "into the dark", 504);
     // Not the words of Kamailio for a gateway that says nothing.
     assert_ne!(conversation.answer().start_line(), "SIP/2.0 504 Next Hop Is Silent");
@@ -64,8 +68,8 @@ fn a_lost_link_is_504_and_heals() {
     assert!(warning.starts_with("399 "), "{warning}");
     assert!(conversation.took < Duration::from_secs(5), "{:?}", conversation.took);
 
-    lab.prosody.restart();
-    lab.prosody.wait_for_component();
+    lab.server.restart();
+    lab.server.wait_for_component();
     let mut romeo = lab.xmpp_user("romeo");
     lab.alice_sends(ROMEO, "text/plain", "into the light", 202);
     assert_eq!(romeo.expect_message().body.as_deref(), Some("into the light"));
@@ -75,7 +79,7 @@ fn a_lost_link_is_504_and_heals() {
 fn a_server_that_hangs_is_504_delivery_unknown() {
     let lab = Lab::start("hung-server");
     let mut romeo: XmppClient = lab.xmpp_user("romeo");
-    lab.prosody.process().signal(Signal::SIGSTOP);
+    lab.server.process().signal(Signal::SIGSTOP);
     let conversation = lab.alice_sends(ROMEO, "text/plain", "do you hear me", 504);
     let warning = conversation.answer().header("Warning").expect("it says why");
     assert!(warning.starts_with("399 ") && warning.contains("delivery unknown"), "{warning}");
@@ -84,7 +88,7 @@ fn a_server_that_hangs_is_504_delivery_unknown() {
     assert!(conversation.messages.iter().all(|traced| traced.status() != Some(100) || traced.sent));
 
     // It was written and is read in the end, once: "unknown" was the truth.
-    lab.prosody.process().signal(Signal::SIGCONT);
+    lab.server.process().signal(Signal::SIGCONT);
     let got = romeo.expect("the text", ANSWER, |got| got.body.is_some());
     assert_eq!(got.body.as_deref(), Some("do you hear me"));
     romeo.expect_nothing(Duration::from_millis(500));

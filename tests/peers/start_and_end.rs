@@ -10,7 +10,7 @@ fn it_ends_when_told_and_says_goodbye() {
     assert_eq!(lab.entente.end(PATIENCE), Some(0), "SIGTERM is how an operator ends it");
     // Its users are told by the server, at once, because the stream was closed and not lost.
     let mut romeo = lab.xmpp_user("romeo");
-    let gone = wait_for(ANSWER, || lab.prosody.log().contains("component disconnected: sip.example").then_some(()));
+    let gone = wait_for(ANSWER, || lab.server.log().contains("component disconnected: sip.example").then_some(()));
     assert!(gone.is_some(), "Prosody has seen the stream close");
     romeo.send("bob@sip.example", "gone", "anybody");
     let (kind, condition, _) = romeo.expect_error("gone", ANSWER).error.expect("an error says what it is");

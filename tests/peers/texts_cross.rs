@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entente_tests::peers::{Baresip, XmppClient};
+use entente_tests::peers::{Baresip, Ejabberd, Prosody, XmppClient, XmppServer};
 
 use crate::lab::{ANSWER, Lab};
 
@@ -51,8 +51,16 @@ fn user_to_phone(user: &mut XmppClient, phone: &mut Baresip) {
 }
 
 #[test]
-fn a_phone_and_an_xmpp_user_talk() {
-    let lab = Lab::start("talk");
+fn a_phone_and_a_user_of_prosody_talk() {
+    they_talk(&Lab::<Prosody>::start_with("talk-prosody"));
+}
+
+#[test]
+fn a_phone_and_a_user_of_ejabberd_talk() {
+    they_talk(&Lab::<Ejabberd>::start_with("talk-ejabberd"));
+}
+
+fn they_talk(lab: &Lab<impl XmppServer>) {
     let mut bob = lab.phone("bob");
     let mut romeo = lab.xmpp_user("romeo");
     phone_to_user(&mut bob, &mut romeo);

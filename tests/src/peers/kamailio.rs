@@ -27,8 +27,6 @@ pub struct Kamailio {
     home: PathBuf,
     log: PathBuf,
     starts: u32,
-    /// The domain of its users.
-    pub domain: String,
     /// Its port for UDP and TCP.
     pub port: u16,
 }
@@ -50,7 +48,7 @@ impl Kamailio {
         let config = folder.write("kamailio/kamailio.cfg", config);
         let log = folder.join("kamailio.log");
         let process = launch(&config, &home, &log);
-        let mut kamailio = Self { process, config, home, log, starts: 1, domain: domain.to_owned(), port };
+        let mut kamailio = Self { process, config, home, log, starts: 1, port };
         kamailio.wait_until_listening();
         kamailio
     }

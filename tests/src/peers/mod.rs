@@ -9,6 +9,7 @@
 
 pub mod baresip;
 pub mod clock;
+pub mod ejabberd;
 pub mod entente;
 pub mod folder;
 pub mod kamailio;
@@ -18,11 +19,14 @@ pub mod prosody;
 pub mod sipp;
 pub mod sipwire;
 pub mod xmpp_client;
+pub mod xmpp_server;
 
 pub use baresip::Baresip;
+pub use ejabberd::Ejabberd;
 pub use entente::Entente;
 pub use folder::Folder;
 pub use kamailio::Kamailio;
 pub use prosody::Prosody;
 pub use sipp::Sipp;
 pub use xmpp_client::XmppClient;
+pub use xmpp_server::XmppServer;

@@ -20,12 +20,6 @@ pub struct Prosody {
     config: PathBuf,
     log: PathBuf,
     starts: u32,
-    /// The domain of its users.
-    pub domain: String,
-    /// The domain of the component.
-    pub component: String,
-    /// The component's secret.
-    pub secret: String,
     /// Where clients connect.
     pub c2s_port: u16,
     /// Where the component connects.
@@ -54,17 +48,7 @@ impl Prosody {
         }
         let log = folder.join("prosody.log");
         let process = launch(&config, &log);
-        let mut prosody = Self {
-            process,
-            config,
-            log,
-            starts: 1,
-            domain: domain.to_owned(),
-            component: component.to_owned(),
-            secret: secret.to_owned(),
-            c2s_port,
-            component_port,
-        };
+        let mut prosody = Self { process, config, log, starts: 1, c2s_port, component_port };
         prosody.wait_until_listening();
         prosody
     }

@@ -1,0 +1,53 @@
+//! What the tests want of any XMPP server.
+
+use super::ejabberd::Ejabberd;
+use super::folder::Folder;
+use super::prosody::Prosody;
+
+/// A server with one domain and one place for a component.
+pub trait XmppServer {
+    /// Starts it for `domain` with these accounts, and a component `component` that must know `secret`.
+    fn start(folder: &Folder, domain: &str, component: &str, secret: &str, users: &[&str]) -> Self;
+    /// Where clients connect.
+    fn c2s_port(&self) -> u16;
+    /// Where the component connects.
+    fn component_port(&self) -> u16;
+    /// Waits until the component has shown that it knows the secret.
+    fn wait_for_component(&mut self);
+}
+
+impl XmppServer for Prosody {
+    fn start(folder: &Folder, domain: &str, component: &str, secret: &str, users: &[&str]) -> Self {
+        Prosody::start(folder, domain, component, secret, users)
+    }
+
+    fn c2s_port(&self) -> u16 {
+        self.c2s_port
+    }
+
+    fn component_port(&self) -> u16 {
+        self.component_port
+    }
+
+    fn wait_for_component(&mut self) {
+        Prosody::wait_for_component(self);
+    }
+}
+
+impl XmppServer for Ejabberd {
+    fn start(folder: &Folder, domain: &str, component: &str, secret: &str, users: &[&str]) -> Self {
+        Ejabberd::start(folder, domain, component, secret, users)
+    }
+
+    fn c2s_port(&self) -> u16 {
+        self.c2s_port
+    }
+
+    fn component_port(&self) -> u16 {
+        self.component_port
+    }
+
+    fn wait_for_component(&mut self) {
+        Ejabberd::wait_for_component(self);
+    }
+}
