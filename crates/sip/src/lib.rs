@@ -1,6 +1,7 @@
 //! A SIP stack without sockets: the language of the SIP side (RFC 3261 and its family).
 //!
 //! * [`wire`]: messages as bytes: parsing, checking, printing, framing.
+//! * [`auth`]: digest challenges and answers (RFC 7616, RFC 8760).
 //! * [`transaction`]: one request and its responses.
 //! * [`endpoint`]: owns the transactions; messages in, new requests and final outcomes out.
 //! * [`registrar`]: where the users of a domain can be reached; [`proxy`]: what to pass on to whom.
@@ -9,6 +10,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod auth;
 pub mod endpoint;
 pub mod proxy;
 pub mod registrar;
