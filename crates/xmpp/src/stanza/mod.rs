@@ -95,6 +95,38 @@ pub fn parse_stanza<'a>(
     Ok(stanza)
 }
 
+/// The start tag of a stanza, for those who have to answer one that they do not read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StanzaHead<'a> {
+    /// Which element it is.
+    pub kind: StanzaKind,
+    /// The sender, as written.
+    pub from: Option<Cow<'a, str>>,
+    /// The recipient, as written.
+    pub to: Option<Cow<'a, str>>,
+    /// Its id.
+    pub id: Option<Cow<'a, str>>,
+    /// `type`, as written.
+    pub stanza_type: Option<Cow<'a, str>>,
+}
+
+/// Reads the start tag that `bytes` begin with, whatever follows. `None` if it is not one of a stanza.
+pub fn parse_head<'a>(bytes: &'a [u8], namespaces: &StreamNamespaces, limits: &Limits) -> Option<StanzaHead<'a>> {
+    let mut reader = Reader::new(bytes, namespaces, limits).ok()?;
+    reader.next().ok()?;
+    let kind = match reader.name() {
+        "message" => StanzaKind::Message,
+        "presence" => StanzaKind::Presence,
+        "iq" => StanzaKind::Iq,
+        _ => return None,
+    };
+    if !ns::is_content(reader.namespace()) {
+        return None;
+    }
+    let Common { from, to, id, kind: stanza_type, .. } = Common::parse(&reader).ok()?;
+    Some(StanzaHead { kind, from, to, id, stanza_type })
+}
+
 /// The attributes that all stanzas have (RFC 6120 section 8.1).
 struct Common<'a> {
     from: Option<Cow<'a, str>>,
