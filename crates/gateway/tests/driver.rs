@@ -451,6 +451,41 @@ fn timeouts_come_when_due() {
     assert!(start.elapsed() < PATIENCE);
 }
 
+/// Has more to do than it does in one timeout.
+struct Busy(Probe);
+
+impl Machine for Busy {
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) -> usize {
+        self.0.handle_input(now, input)
+    }
+    fn handle_timeout(&mut self, now: Instant) {
+        self.0.due = Some(now);
+    }
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.0.due.map(|due| (due, "always"))
+    }
+    fn output(&mut self) -> &mut Output {
+        self.0.output()
+    }
+}
+
+impl Hosted for Busy {}
+
+#[test]
+fn timers_that_are_always_due_do_not_keep_sockets_and_orders_out() {
+    let mut wiring = Wiring::new("test");
+    let address = datagrams(&mut wiring);
+    let (machine, _told) = probe(|_, _, _| 0);
+    let (driver, controls) = Driver::new(vec![(Box::new(Busy(machine)), wiring)], Arc::new(Names::new()));
+    let thread = std::thread::spawn(move || driver.run().unwrap());
+    let client = UdpSocket::bind(loopback()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(b"anyone?", address).unwrap();
+    assert_eq!(client.recv_from(&mut [0; 16]).unwrap().0, 7);
+    controls.blocking_send(Control::Stop).unwrap();
+    assert_eq!(thread.join().unwrap(), Ended::Stopped);
+}
+
 #[test]
 fn draining_accepts_nothing_new_and_ends_when_quiet_or_overdue() {
     for (quiet, expected) in [(true, Ended::Quiet), (false, Ended::Overdue)] {

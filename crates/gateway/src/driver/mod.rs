@@ -155,7 +155,7 @@ impl Running {
                     return Ended::Overdue;
                 }
             }
-            control = self.wait().await;
+            control = self.wait(now).await;
         }
     }
 
@@ -199,14 +199,15 @@ impl Running {
         None
     }
 
-    /// Waits until there is something for a turn.
-    async fn wait(&mut self) -> Option<Control> {
-        if self.queue.len() > 0 || self.cells.iter().any(Cell::has_work) {
-            // The runtime looks at the sockets and lets a waiting order through.
+    /// Waits until there is something for a turn. `last` is the time of the last one.
+    async fn wait(&mut self, last: Instant) -> Option<Control> {
+        let deadline = self.cells.iter().filter_map(Cell::deadline).chain(self.draining).min();
+        let due = deadline.is_some_and(|deadline| deadline <= last);
+        if due || self.queue.len() > 0 || self.cells.iter().any(Cell::has_work) {
+            // The runtime looks at the sockets, however much there is to do, and an order is let through.
             tokio::task::yield_now().await;
             return self.controls.try_recv().ok();
         }
-        let deadline = self.cells.iter().filter_map(Cell::deadline).chain(self.draining).min();
         self.alarm.set(deadline);
         let Self { queue, controls, controls_gone, alarm, .. } = self;
         poll_fn(|context| {
