@@ -14,6 +14,8 @@ pub mod framing;
 mod head;
 pub mod headers;
 mod names;
+#[cfg(test)]
+mod oracles;
 mod parse;
 pub mod print;
 mod status;

@@ -6,8 +6,8 @@
 
 use super::chars::{self, Cursor};
 
-/// Parameters that a comparison looks at; a URI with more equals no other.
-const COMPARED_PARAMETERS: usize = 64;
+/// Parameters, and headers, that a URI may have.
+const MOST_PARAMETERS: usize = 64;
 
 /// What kind of URI it is. Scheme names ignore case (RFC 3986 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -136,15 +136,13 @@ impl<'a> Uri<'a> {
             let rest = cursor.rest();
             let end = memchr::memchr(b'?', rest).unwrap_or(rest.len());
             uri.params = rest.get(..end).unwrap_or_default();
-            if !uri.params.split(|byte| matches!(byte, b';' | b'=')).all(|part| chars::all_escaped(part, chars::PARAM))
-            {
-                return Err(UriError::Parameters);
-            }
+            uri.check_params()?;
             cursor = Cursor::new(rest.get(end..).unwrap_or_default());
         }
         if cursor.eat(b'?') {
             uri.headers = cursor.rest();
-            if uri.headers.is_empty() || !chars::all_escaped(uri.headers, chars::HEADERS) {
+            let count = memchr::memchr_iter(b'&', uri.headers).count();
+            if uri.headers.is_empty() || count >= MOST_PARAMETERS || !chars::all_escaped(uri.headers, chars::HEADERS) {
                 return Err(UriError::Headers);
             }
             return Ok(uri);
@@ -161,10 +159,25 @@ impl<'a> Uri<'a> {
             return Err(UriError::User);
         }
         let params = params.strip_prefix(b";").unwrap_or_default();
-        if !params.split(|byte| matches!(byte, b';' | b'=')).all(|part| chars::all_escaped(part, chars::PARAM)) {
-            return Err(UriError::Parameters);
+        let uri = Self { user: Some(number), params, ..Self::bare(raw, Scheme::Tel) };
+        uri.check_params()?;
+        Ok(uri)
+    }
+
+    /// Parameters are legal, not too many, and none is there twice (RFC 3261 section 19.1.1, RFC 3966 section 3).
+    fn check_params(&self) -> Result<(), UriError> {
+        for (place, (name, value)) in self.params().enumerate() {
+            let legal = chars::all_escaped(name, chars::PARAM)
+                && value
+                    .unwrap_or_default()
+                    .split(|&byte| byte == b'=')
+                    .all(|part| chars::all_escaped(part, chars::PARAM));
+            let repeated = || self.params().take(place).any(|(known, _)| same(known, name));
+            if !legal || place >= MOST_PARAMETERS || repeated() {
+                return Err(UriError::Parameters);
+            }
         }
-        Ok(Self { user: Some(number), params, ..Self::bare(raw, Scheme::Tel) })
+        Ok(())
     }
 
     /// The parameters in order, as name and value.
@@ -211,9 +224,6 @@ impl<'a> Uri<'a> {
     /// or in neither; every other one in only one of the two is ignored. A public GRUU equals its AOR
     /// by the rules of RFC 3261, which ignore `gr` (RFC 5627 section 5.1).
     fn params_match(&self, other: &Uri<'_>) -> bool {
-        if self.params().nth(COMPARED_PARAMETERS).is_some() || other.params().nth(COMPARED_PARAMETERS).is_some() {
-            return false;
-        }
         let decisive: [&[u8]; 5] = [b"user", b"ttl", b"method", b"maddr", b"transport"];
         let agrees = |one: &Uri<'_>, two: &Uri<'_>| {
             one.params().all(|(name, value)| match two.params().find(|(known, _)| same(known, name)) {
@@ -230,7 +240,7 @@ impl<'a> Uri<'a> {
         if self.headers.is_empty() || other.headers.is_empty() {
             return self.headers.is_empty() && other.headers.is_empty();
         }
-        if count(self) != count(other) || count(self) > COMPARED_PARAMETERS {
+        if count(self) != count(other) {
             return false;
         }
         let contained = |one: &Uri<'_>, two: &Uri<'_>| {
@@ -242,7 +252,7 @@ impl<'a> Uri<'a> {
     }
 
     fn params_contained(&self, other: &Uri<'_>) -> bool {
-        self.params().take(COMPARED_PARAMETERS).all(|(name, value)| {
+        self.params().all(|(name, value)| {
             other.params().find(|(known, _)| same(known, name)).is_some_and(|(_, known)| match (value, known) {
                 (Some(a), Some(b)) => same(a, b),
                 (None, None) => true,
