@@ -54,6 +54,7 @@ impl Peer {
 }
 
 /// What an input of a stream was, free of the stream's machine.
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack for one call; a box would cost an allocation")]
 enum Happened<'a> {
     Nothing,
     Bind(Option<String>),
