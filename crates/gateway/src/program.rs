@@ -1,9 +1,12 @@
-//! Runs machines as a program: signals end it in order, and the admin interface looks on.
+//! Runs machines as a program: sockets are bound and names resolved before anything starts, signals end it in order, and
+//! the admin interface looks on.
 
 use crate::admin;
-use crate::driver::{Control, Driver, Ended, Hosted, Wiring};
-use crate::net::Names;
+use crate::config::Config;
+use crate::driver::{Control, Driver, Ended, Hosted, Socket, Wiring};
+use crate::net::{self, Names, ResolveError};
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -11,6 +14,62 @@ use tokio::sync::mpsc;
 
 /// How long what is open may take to end: a little longer than the 32 s after which every SIP transaction is over.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(35);
+
+/// Why the gateway could not start although its configuration is right.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// An address cannot be listened on.
+    #[error("{key}: cannot listen on {address}: {error}")]
+    Bind {
+        /// The key that names it.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// The next hop has no address.
+    #[error("sip.next_hop: {0}")]
+    NextHop(#[from] ResolveError),
+    /// The system refused something that every program needs.
+    #[error(transparent)]
+    System(#[from] io::Error),
+}
+
+/// What an engine needs around it.
+pub struct Surroundings {
+    /// The addresses of `sip.next_hop`, at least one.
+    pub next_hops: Vec<SocketAddr>,
+    /// The sockets of `sip.listen` and the servers of `xmpp.component`, each in the order of the configuration.
+    pub wiring: Wiring,
+    /// The resolver.
+    pub names: Arc<Names>,
+    /// The listener of `admin.listen`.
+    pub admin: Option<std::net::TcpListener>,
+}
+
+/// Binds every socket and resolves the next hop.
+pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
+    let mut wiring = Wiring::new("engine");
+    for &address in &config.sip.listen {
+        let bound = net::bind_datagrams(address);
+        let socket = bound.map_err(|error| StartError::Bind { key: "sip.listen", address, error })?;
+        wiring.sockets.push(Socket::Datagrams(socket));
+    }
+    wiring.targets = config.xmpp.components.iter().map(|component| component.connect.clone()).collect();
+    let admin = match config.admin.listen {
+        None => None,
+        Some(address) => {
+            let bound = net::bind_listener(address);
+            Some(bound.map_err(|error| StartError::Bind { key: "admin.listen", address, error })?)
+        }
+    };
+    let names = Arc::new(Names::new());
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let next_hops = runtime.block_on(names.resolve(&config.sip.next_hop))?;
+    Ok(Surroundings { next_hops, wiring, names, admin })
+}
 
 /// Runs `parts` on this thread. SIGTERM and SIGINT drain; a second one ends at once. `admin` is a bound listener.
 pub fn run(
@@ -59,5 +118,44 @@ async fn obey_signals((mut terminate, mut interrupt): (Signal, Signal), controls
         if controls.send(order).await.is_err() {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A configuration that listens on `sip` and `admin`.
+    fn config(next_hop: &str, sip: SocketAddr, admin: SocketAddr) -> Config {
+        let text = format!(
+            "[sip]\nlisten = [\"udp:{sip}\"]\nnext_hop = \"udp:{next_hop}\"\n[admin]\nlisten = \"{admin}\"\n\
+             [[xmpp.component]]\ndomain = \"sip.example\"\nconnect = \"xmpp.example:5347\"\nsecret = \"x\"\n\
+             [[sip_domain]]\nname = \"sip.example\"\n[[xmpp_domain]]\nname = \"xmpp.example\"\n"
+        );
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("gateway.toml");
+        std::fs::write(&path, text).unwrap();
+        crate::config::load(&path, &crate::config::Overrides::default()).unwrap()
+    }
+
+    fn free_udp() -> SocketAddr {
+        std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
+    }
+
+    #[test]
+    fn sockets_and_names_are_there_before_anything_starts() {
+        let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
+        let sip = free_udp();
+        let surroundings = prepare(&config("localhost:5070", sip, any)).unwrap();
+        assert!(surroundings.next_hops.iter().all(|hop| hop.ip().is_loopback() && hop.port() == 5070));
+        assert_eq!(surroundings.wiring.targets, ["xmpp.example:5347"]);
+        assert!(surroundings.admin.is_some());
+
+        // The address is taken now.
+        let error = prepare(&config("127.0.0.1:5070", sip, any)).err().unwrap().to_string();
+        assert!(error.starts_with(&format!("sip.listen: cannot listen on {sip}: ")), "{error}");
+        let taken = surroundings.admin.as_ref().unwrap().local_addr().unwrap();
+        let error = prepare(&config("127.0.0.1:5070", free_udp(), taken)).err().unwrap().to_string();
+        assert!(error.starts_with(&format!("admin.listen: cannot listen on {taken}: ")), "{error}");
     }
 }

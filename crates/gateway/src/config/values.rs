@@ -103,8 +103,9 @@ pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
 /// `udp:ADDRESS:PORT` to listen on.
 pub(super) fn udp_address(value: &Value) -> Result<SocketAddr, String> {
     let wrong = || "must be udp:ADDRESS:PORT, as in \"udp:127.0.0.1:5060\" or \"udp:[::1]:5060\"".to_owned();
-    let address: SocketAddr = text(value)?.strip_prefix("udp:").and_then(|rest| rest.parse().ok()).ok_or_else(wrong)?;
-    Ok(address)
+    let address: Option<SocketAddr> = text(value)?.strip_prefix("udp:").and_then(|rest| rest.parse().ok());
+    // Peers must be able to know the port.
+    address.filter(|address| address.port() != 0).ok_or_else(wrong)
 }
 
 /// `udp:HOST:PORT` to send to.
@@ -160,6 +161,7 @@ mod tests {
         assert_eq!(udp_address(&Value::from("udp:[::1]:5060")), Ok("[::1]:5060".parse().unwrap()));
         assert_eq!(udp_target(&Value::from("udp:proxy:5060")).as_deref(), Ok("proxy:5060"));
         assert_eq!(udp_target(&Value::from("udp:192.0.2.1:5060")).as_deref(), Ok("192.0.2.1:5060"));
+        assert!(udp_address(&Value::from("udp:127.0.0.1:0")).is_err());
         for wrong in ["proxy:5060", "tcp:proxy:5060", "udp:proxy", "udp:proxy:0", "udp:192.0.2.1:0", "udp:a b:1"] {
             assert!(udp_target(&Value::from(wrong)).is_err(), "{wrong}");
         }
