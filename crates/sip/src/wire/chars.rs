@@ -204,11 +204,10 @@ impl<'a> Cursor<'a> {
     /// The run of bytes of `class` that is next; may be empty.
     #[inline]
     pub(super) fn run(&mut self, class: u8) -> &'a [u8] {
-        let from = self.at;
-        while self.peek().is_some_and(|byte| is(byte, class)) {
-            self.at += 1;
-        }
-        self.since(from)
+        let rest = self.rest();
+        let length = rest.iter().position(|&byte| !is(byte, class)).unwrap_or(rest.len());
+        self.at += length;
+        rest.get(..length).unwrap_or_default()
     }
 
     /// Steps forward to `byte` and returns what was before it; stays if there is none.

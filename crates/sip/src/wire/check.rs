@@ -113,7 +113,7 @@ impl<'a> Request<'a> {
             return Err(Refusal::bad("Bad Request: Branch Without Identifier"));
         }
         if singles.via_lines > 1 || self.via.more_in_line {
-            check_vias(&self.head, limits)?;
+            check_vias(&self.head, &self.via, limits)?;
         }
         if singles.route_lines > 0 {
             check_routes(&self.head, limits)?;
@@ -156,14 +156,25 @@ fn is_call_id(value: &[u8]) -> bool {
     !value.is_empty() && chars::all(value, chars::VISIBLE)
 }
 
-fn check_vias(head: &Head<'_>, limits: &Limits) -> Result<(), Refusal> {
+/// Every `Via` value; the topmost has been read.
+fn check_vias(head: &Head<'_>, top: &Via<'_>, limits: &Limits) -> Result<(), Refusal> {
     let mut count = 0_usize;
-    for value in head.list(HeaderName::Via) {
-        count += 1;
-        if count > limits.vias {
-            return Err(Refusal::bad("Bad Request: Too Many Via"));
+    for (place, line) in head.all(HeaderName::Via).enumerate() {
+        let mut rest = line;
+        loop {
+            count += 1;
+            if count > limits.vias {
+                return Err(Refusal::bad("Bad Request: Too Many Via"));
+            }
+            let via = match (place, count) {
+                (0, 1) => *top,
+                _ => Via::parse(rest).map_err(|_| Refusal::bad("Bad Request: Malformed Via"))?,
+            };
+            if !via.more_in_line {
+                break;
+            }
+            rest = via.rest;
         }
-        Via::parse(value).map_err(|_| Refusal::bad("Bad Request: Malformed Via"))?;
     }
     Ok(())
 }
@@ -178,7 +189,7 @@ fn check_routes(head: &Head<'_>, limits: &Limits) -> Result<(), Refusal> {
         }
         NameAddr::parse(value)
             .ok()
-            .filter(|route| route.raw.ends_with(b">") || memchr::memchr(b'<', route.raw).is_some())
+            .filter(|route| memchr::memchr(b'<', route.raw).is_some())
             .ok_or(Refusal::bad("Bad Request: Malformed Route"))?;
     }
     Ok(())

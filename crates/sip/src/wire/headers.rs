@@ -56,6 +56,8 @@ pub struct Via<'a> {
     pub raw: &'a [u8],
     /// Whether another value follows in the same line.
     pub more_in_line: bool,
+    /// What follows the comma.
+    pub(super) rest: &'a [u8],
 }
 
 impl<'a> Via<'a> {
@@ -101,6 +103,7 @@ impl<'a> Via<'a> {
             params: b"",
             raw: b"",
             more_in_line: false,
+            rest: b"",
         };
         let version = (version != b"2.0").then_some(HeaderError::Malformed);
         let error = via.read_params(value, start, &mut cursor).err();
@@ -139,11 +142,11 @@ impl<'a> Via<'a> {
         self.params = params_start.and_then(|from| value.get(from..end)).unwrap_or_default();
         self.raw = value.get(start..end).unwrap_or_default();
         cursor.skip_white();
-        self.more_in_line = match cursor.peek() {
-            None => false,
-            Some(b',') => true,
-            Some(_) => return Err(HeaderError::Malformed),
-        };
+        self.more_in_line = cursor.eat(b',');
+        self.rest = cursor.rest();
+        if !self.more_in_line && !cursor.is_done() {
+            return Err(HeaderError::Malformed);
+        }
         Ok(())
     }
 

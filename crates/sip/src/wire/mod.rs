@@ -1,7 +1,7 @@
 //! SIP messages on the wire: requests, responses, header fields, URIs (RFC 3261 sections 7, 18.3, 19, 20, 25).
 //!
 //! [`parse`] splits a message into spans and allocates nothing; [`Request::check`] and [`Response::essentials`] read the
-//! values that every message must have; all other values are read by whoever wants them ([`headers`], [`uri`]). [`print`]
+//! values that every message must have; all other values are read by whoever wants them ([`headers`], [`uri`]). [`mod@print`]
 //! writes, [`framing`] finds the messages in a stream. Lines, URIs and bodies keep their bytes: what is passed on is
 //! passed on as it came.
 //!
