@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use entente_tests::peers::kamailio::Carrier;
 use entente_tests::peers::sipp::{Answerer, Request};
-use entente_tests::peers::{Baresip, Ejabberd, Folder, Kamailio, Prosody, Sipp, XmppClient, ports::free_port};
+use entente_tests::peers::{
+    Baresip, Ejabberd, Folder, Kamailio, Linphone, Prosody, Sipp, XmppClient, ports::free_port,
+};
 
 const ANSWER: Duration = Duration::from_secs(15);
 
@@ -31,6 +33,23 @@ fn two_phones_talk_through_kamailio() {
     assert_eq!(alice.expect_answer(ANSWER).status(), Some(480));
     alice.send("sip:nobody@sip.example", "unknown?");
     assert_eq!(alice.expect_answer(ANSWER).status(), Some(404));
+}
+
+#[test]
+fn two_kinds_of_phones_talk_through_kamailio() {
+    let folder = Folder::new("kinds-of-phones");
+    let kamailio = Kamailio::start(&folder, "sip.example", &["alice", "bob"], free_port(), Carrier::Udp);
+    let mut alice = Linphone::start(&folder, "sip:alice@sip.example", kamailio.port);
+    let mut bob = Baresip::start(&folder, "sip:bob@sip.example", kamailio.port, &["sip:alice@sip.example"]);
+
+    alice.send("sip:bob@sip.example", "<b>&amp; \"marks\"</b> and 😀");
+    assert_eq!(bob.expect_message().body(), "<b>&amp; \"marks\"</b> and 😀");
+    assert_eq!(alice.expect_fate(ANSWER), "Delivered");
+    bob.send("sip:alice@sip.example", "two lines\nand \"marks\" in them");
+    let (from, text) = alice.expect_message();
+    assert_eq!((from.as_str(), text.as_str()), ("sip:bob@sip.example", "two lines\nand \"marks\" in them"));
+    alice.send("sip:nobody@sip.example", "unknown?");
+    assert_eq!(alice.expect_fate(ANSWER), "NotDelivered");
 }
 
 #[test]

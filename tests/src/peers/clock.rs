@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 /// How long a peer may take to start, log in or answer before the test fails; generous, because machines that run tests are busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+pub const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A point in time after which waiting has failed.
 #[derive(Clone, Copy, Debug)]

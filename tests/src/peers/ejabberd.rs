@@ -42,7 +42,11 @@ impl Ejabberd {
         let config = folder.write("ejabberd/ejabberd.yml", config);
 
         let mut command = ERL.command();
-        command.env("ERL_LIBS", libraries).env("ERL_CRASH_DUMP", home.join("crash.dump")).env("HOME", &home);
+        command
+            .current_dir(&home)
+            .env("ERL_LIBS", libraries)
+            .env("ERL_CRASH_DUMP", home.join("crash.dump"))
+            .env("HOME", &home);
         command.args(["-noinput", "-mnesia", "dir", &quoted(&home.join("database"))]);
         command.args(["-ejabberd", "config", &quoted(&config), "log_path", &quoted(&home.join("ejabberd.log"))]);
         let accounts: Vec<String> = users.iter().map(|user| format!("<<\"{user}\">>")).collect();
