@@ -60,15 +60,12 @@ impl<'a> Tag<'a> {
     pub(crate) fn name(&mut self) -> Result<Name<'a>, Error> {
         let rest = self.rest();
         let mut seen = 0;
-        let mut end = rest.len();
-        for (place, octet) in rest.iter().enumerate() {
+        let behind = rest.iter().position(|octet| {
             let class = CLASS[usize::from(*octet)];
-            if class & IN_NAME == 0 {
-                end = place;
-                break;
-            }
             seen |= class;
-        }
+            class & IN_NAME == 0
+        });
+        let end = behind.unwrap_or(rest.len());
         let qualified = self.text.get(self.at..self.at + end).unwrap_or_default();
         self.at += end;
         let (prefix, local) =
@@ -111,19 +108,18 @@ impl<'a> Tag<'a> {
         self.skip_white_space();
         let Some(&quote @ (b'\'' | b'"')) = self.rest().first() else { return Err(Error::Attribute) };
         self.at += 1;
+        let start = self.at;
         let mut plain = true;
-        for (place, octet) in self.rest().iter().enumerate() {
-            if CLASS[usize::from(*octet)] & IN_VALUE == 0 {
-                continue;
-            }
-            match *octet {
-                octet if octet == quote => {
-                    let raw = self.text.get(self.at..self.at + place).unwrap_or_default();
-                    self.at += place + 1;
+        while let Some(place) = self.rest().iter().position(|octet| CLASS[usize::from(*octet)] & IN_VALUE != 0) {
+            let end = self.at + place;
+            self.at = end + 1;
+            match self.text.as_bytes().get(end) {
+                Some(octet) if *octet == quote => {
+                    let raw = self.text.get(start..end).unwrap_or_default();
                     return Ok(Written { name, raw, plain });
                 }
-                b'\'' | b'"' => {}
-                b'<' => return Err(Error::LessThan),
+                Some(b'\'' | b'"') => {}
+                Some(b'<') => return Err(Error::LessThan),
                 _ => plain = false,
             }
         }
@@ -131,9 +127,11 @@ impl<'a> Tag<'a> {
     }
 
     fn skip_white_space(&mut self) -> bool {
-        let count = self.rest().iter().take_while(|octet| is_white_space(**octet)).count();
-        self.at += count;
-        count > 0
+        let before = self.at;
+        while self.text.as_bytes().get(self.at).is_some_and(|octet| is_white_space(*octet)) {
+            self.at += 1;
+        }
+        self.at > before
     }
 
     fn rest(&self) -> &'a [u8] {
