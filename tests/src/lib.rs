@@ -1,4 +1,7 @@
-//! Being written.
+//! What the tests share: the engine in a world whose clock and network the test owns, and the player of transcripts.
+
+pub mod transcript;
+pub mod world;
 
 #[cfg(feature = "peers")]
 pub mod peers;

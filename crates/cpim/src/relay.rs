@@ -110,6 +110,7 @@ impl Relay {
     }
 
     /// Takes a message from a connector. `Err` is its response: nothing was remembered and nothing may be sent.
+    #[expect(clippy::result_large_err, reason = "a refusal is the response itself; boxing it would cost an allocation")]
     pub fn admit<'a>(&mut self, now: Instant, incoming: Incoming<'a>) -> Result<Admitted<'a>, Concluded<'static>> {
         let Incoming { origin, near, message } = incoming;
         self.counters.messages[origin.side as usize] += 1;
@@ -191,6 +192,11 @@ impl Relay {
     /// Whether an identifier proves that we sent a message from `source` to `destination`, however long ago.
     pub fn is_ours(&self, wire_id: &[u8], source: &crate::ImUri<'_>, destination: &crate::ImUri<'_>) -> bool {
         matches!(self.marker.provenance(wire_id, source, destination), Provenance::Ours { same_addresses: true, .. })
+    }
+
+    /// Refuses every further message with [`Reason::Overloaded`].
+    pub fn refuse_all(&mut self) {
+        self.settings.max_in_flight = 0;
     }
 
     /// Operations that wait for their fate.

@@ -1,1 +1,276 @@
-//! Being written.
+//! The gateway without I/O: two connectors and the relay between them.
+//!
+//! One way through, in both directions, by call and without a queue: **receive** (the driver's input), **absorb** (the
+//! stack below a connector), **abstract** (the connector), **relay** ([`cpim::Relay`]), **concretise** (the other
+//! connector), **send** ([`turn::Output`]), **respond** (back through the relay to the connector it came from).
+
+#![forbid(unsafe_code)]
+
+mod late;
+
+pub use late::LateFailure;
+
+use cpim::{Concluded, Incoming, OperationKey, Relay, Side, Status};
+use late::Late;
+use std::time::Instant;
+use turn::{Input, Machine, Minter, Output, Seed};
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Between the sides.
+    pub relay: cpim::Settings,
+    /// Towards SIP.
+    pub sip: sip_connector::Settings,
+    /// Towards XMPP.
+    pub xmpp: xmpp_connector::Settings,
+    /// What becomes of a bounce that comes after the answer.
+    pub late_failure: LateFailure,
+    /// Replace addresses in log events.
+    pub redact_addresses: bool,
+}
+
+/// All counters, as they stand at the end of a turn.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// The relay's.
+    pub relay: cpim::Counters,
+    /// The SIP stack's.
+    pub sip: sip_connector::EndpointCounters,
+    /// The XMPP connector's.
+    pub xmpp: xmpp_connector::Counters,
+    /// Bounces that came after their message was answered.
+    pub late_failures: u64,
+    /// Operations in flight.
+    pub in_flight: usize,
+    /// Every component stream stands.
+    pub xmpp_up: bool,
+}
+
+/// The engine: one is the whole gateway.
+pub struct Engine {
+    relay: Relay,
+    sip: sip_connector::Connector,
+    xmpp: xmpp_connector::Connector,
+    late: Late,
+    output: Output,
+    redact_addresses: bool,
+    draining: bool,
+    closed: bool,
+}
+
+impl Engine {
+    /// An engine at rest. Equal seeds and equal inputs give equal outputs.
+    pub fn new(settings: Settings, seed: Seed, now: Instant) -> Self {
+        let minter = Minter::new(seed);
+        Self {
+            relay: Relay::new(settings.relay, &minter),
+            sip: sip_connector::Connector::new(settings.sip, &minter),
+            xmpp: xmpp_connector::Connector::new(settings.xmpp, &minter, now),
+            late: Late::new(settings.late_failure, &minter),
+            output: Output::new(),
+            redact_addresses: settings.redact_addresses,
+            draining: false,
+            closed: false,
+        }
+    }
+
+    /// Takes no new operation from now on: they are refused as overloaded. What is in flight is finished,
+    /// then the streams are closed in order.
+    pub fn drain(&mut self) {
+        self.draining = true;
+        self.relay.refuse_all();
+    }
+
+    /// Whether a drain has come to its end.
+    pub fn is_drained(&self) -> bool {
+        self.closed && !self.xmpp.is_connected()
+    }
+
+    /// Whether every component stream stands.
+    pub fn is_ready(&self) -> bool {
+        self.xmpp.is_up()
+    }
+
+    /// Bytes that wait for streams.
+    pub fn output_len(&self) -> usize {
+        self.output.unsent_total()
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> Counters {
+        Counters {
+            relay: self.relay.counters().clone(),
+            sip: self.sip.counters().clone(),
+            xmpp: self.xmpp.counters().clone(),
+            late_failures: self.late.count(),
+            in_flight: self.relay.in_flight(),
+            xmpp_up: self.xmpp.is_up(),
+        }
+    }
+
+    /// Rows of all tables that stand for something unfinished. Zero after quiet.
+    pub fn open(&self) -> usize {
+        self.relay.in_flight() + self.sip.open() + self.xmpp.open()
+    }
+
+    fn on_sip(&mut self, now: Instant, event: sip_connector::Event<'_>) {
+        match event {
+            sip_connector::Event::None => {}
+            sip_connector::Event::Message(incoming) => self.on_message(now, incoming),
+            sip_connector::Event::Concluded(operation, status) => self.conclude(now, operation, status),
+        }
+    }
+
+    fn on_xmpp(&mut self, now: Instant, event: xmpp_connector::Event<'_>) {
+        match event {
+            xmpp_connector::Event::None => {}
+            xmpp_connector::Event::Message(incoming) => self.on_message(now, incoming),
+            xmpp_connector::Event::Concluded(operation, status) => self.conclude(now, operation, status),
+            xmpp_connector::Event::Bounce(bounce) => self.on_bounce(now, &bounce),
+            xmpp_connector::Event::Up(link) => {
+                tracing::info!(side = "xmpp", domain = self.xmpp.domain(link), "component stream up");
+            }
+            xmpp_connector::Event::Down(link, reason) => self.on_down(link, &reason),
+        }
+        while let Some((operation, status)) = self.xmpp.poll_concluded() {
+            self.conclude(now, operation, status);
+        }
+    }
+
+    fn on_down(&self, link: usize, reason: &xmpp_connector::DownReason<'_>) {
+        tracing::warn!(side = "xmpp", domain = self.xmpp.domain(link), %reason, "component stream down");
+    }
+
+    /// Relay and concretise.
+    fn on_message(&mut self, now: Instant, incoming: Incoming<'_>) {
+        if tracing::enabled!(tracing::Level::TRACE) {
+            self.trace_message(&incoming);
+        }
+        let admitted = match self.relay.admit(now, incoming) {
+            Ok(admitted) => admitted,
+            Err(refused) => return self.respond(now, &refused),
+        };
+        let sent = match admitted.side {
+            Side::Sip => self.sip.concretise(now, &admitted, &mut self.output),
+            Side::Xmpp => self.xmpp.concretise(now, &admitted, &mut self.output),
+        };
+        if let Err(failure) = sent {
+            self.conclude(now, admitted.operation, Status::Failure(failure));
+        }
+    }
+
+    fn trace_message(&self, incoming: &Incoming<'_>) {
+        let address = |uri: &cpim::ImUri<'_>| {
+            if self.redact_addresses { "im:redacted".to_owned() } else { uri.to_string() }
+        };
+        tracing::trace!(
+            side = incoming.origin.side.as_str(),
+            trans_id = %incoming.message.trans_id,
+            from = address(&incoming.message.source.0),
+            to = address(&incoming.message.destination.0),
+            octets = incoming.message.content.body.len(),
+            "message"
+        );
+    }
+
+    fn conclude(&mut self, now: Instant, operation: OperationKey, status: Status<'_>) {
+        if let Some(concluded) = self.relay.conclude(operation, status) {
+            self.respond(now, &concluded);
+        }
+    }
+
+    fn respond(&mut self, now: Instant, concluded: &Concluded<'_>) {
+        let Concluded { side, near, response } = concluded;
+        let (status, reason) = match &response.status {
+            Status::Success => ("success", ""),
+            Status::Indeterminate => ("indeterminate", ""),
+            Status::Failure(failure) => ("failure", failure.reason.as_str()),
+        };
+        tracing::debug!(side = side.as_str(), trans_id = %response.trans_id, status, reason, "concluded");
+        match side {
+            Side::Sip => self.sip.respond(now, *near, response, &mut self.output),
+            Side::Xmpp => self.xmpp.respond(now, *near, response, &mut self.output),
+        }
+    }
+
+    /// A bounce for which nothing waits: if its id proves that we sent that message, it is a late failure.
+    fn on_bounce(&mut self, now: Instant, bounce: &xmpp_connector::Bounce<'_>) {
+        if !self.relay.is_ours(bounce.id.as_bytes(), &bounce.source, &bounce.destination) {
+            return;
+        }
+        tracing::info!(
+            side = Side::Xmpp.as_str(),
+            id = %bounce.id,
+            reason = bounce.failure.reason.as_str(),
+            "message bounced after it was answered"
+        );
+        if let Some(notice) = self.late.on_bounce(now, bounce) {
+            self.on_message(now, notice);
+        }
+    }
+
+    fn on_timeout(&mut self, now: Instant) {
+        while let Some((operation, status)) = self.sip.handle_timeout(now, &mut self.output) {
+            self.conclude(now, operation, status);
+        }
+        while let Some(operation) = self.relay.poll_expired(now) {
+            let status = self.xmpp.expire(operation);
+            self.conclude(now, operation, status);
+        }
+        while let Some((link, reason)) = self.xmpp.handle_timeout(now, &mut self.output) {
+            self.on_down(link, &reason);
+        }
+        while let Some((operation, status)) = self.xmpp.poll_concluded() {
+            self.conclude(now, operation, status);
+        }
+        if self.draining && !self.closed && self.relay.in_flight() == 0 {
+            self.closed = true;
+            self.xmpp.close(&mut self.output);
+        }
+    }
+}
+
+impl Machine for Engine {
+    fn handle_input(&mut self, now: Instant, input: Input<'_>) -> usize {
+        match input {
+            Input::Datagram { .. } | Input::Unreachable { .. } => {
+                let (_, event) = self.sip.handle_input(now, input, &mut self.output);
+                self.on_sip(now, event);
+                0
+            }
+            Input::Received { stream, data } => {
+                // One stanza at a time: what it leads to is done before the next is looked at.
+                let mut consumed = 0;
+                while let Some(rest) = data.get(consumed..).filter(|rest| !rest.is_empty()) {
+                    let input = Input::Received { stream, data: rest };
+                    let (taken, event) = self.xmpp.handle_input(now, &input, &mut self.output);
+                    self.on_xmpp(now, event);
+                    if taken == 0 {
+                        break;
+                    }
+                    consumed += taken;
+                }
+                consumed
+            }
+            other => {
+                let (consumed, event) = self.xmpp.handle_input(now, &other, &mut self.output);
+                self.on_xmpp(now, event);
+                consumed
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Instant) {
+        self.on_timeout(now);
+    }
+
+    fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let window = self.relay.poll_timeout().map(|at| (at, "answer window"));
+        [self.sip.poll_timeout(), self.xmpp.poll_timeout(), window].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+
+    fn output(&mut self) -> &mut Output {
+        &mut self.output
+    }
+}

@@ -2,6 +2,7 @@
 
 use crate::config::{Config, Domain, LateFailure, Rule};
 use crate::driver::Hosted;
+use crate::telemetry::Metrics;
 use cpim::{DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
 use engine::Engine;
 use ipnet::IpNet;
@@ -108,10 +109,10 @@ fn add_links(config: &Config, sip_peers: usize, policy: &mut Policy) -> Vec<xmpp
         .map(|(component, place)| {
             let peer = PeerId(first.saturating_add(place));
             policy.add_speaker(peer, DomainPattern::Any);
-            let mut settings = xmpp::stream::component::Settings::new(
+            let mut settings = xmpp::stream::component::ComponentSettings::new(
                 component.domain.as_str(),
                 component.secret.expose_secret(),
-                turn::Target::Configured(place),
+                place,
             );
             settings.limits.stanza = config.xmpp.limits.stanza;
             xmpp_connector::LinkSettings { component: settings, peer }
@@ -151,5 +152,9 @@ impl Hosted for Engine {
 
     fn is_ready(&self) -> bool {
         self.is_ready()
+    }
+
+    fn measure(&self, metrics: &mut Metrics) {
+        crate::measures::measure(&self.counters(), metrics);
     }
 }

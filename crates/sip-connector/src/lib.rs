@@ -1,1 +1,229 @@
-//! Being written.
+//! SIP to CPIM and back: an [`Endpoint`] on one side, operations on the other.
+//!
+//! [`translate`] holds what can be said without state; this file holds the state: which server transaction waits for which
+//! response is the endpoint's matter, and what waits for whom towards SIP is [`outgoing`]'s.
+
+#![forbid(unsafe_code)]
+
+mod outgoing;
+pub mod translate;
+
+use cpim::{
+    Admitted, Failure, Incoming, InstantInbox, MaxForwards, Message, OperationKey, Origin, PeerId, Presentations,
+    Proof, Response, Side, Status, TransId,
+};
+use ipnet::IpNet;
+use outgoing::Outgoing;
+use sip::endpoint::{self, Endpoint};
+use sip::transaction::{Answer, Extra, Flow, ServerKey, Transport};
+use sip::wire::{Essentials, HeaderName, Method, Request};
+use slotmap::{Key, KeyData};
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Instant;
+use turn::{CloseCause, Input, Minter, Output};
+
+pub use sip::endpoint::Counters as EndpointCounters;
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The stack below.
+    pub endpoint: endpoint::Settings,
+    /// How users of the other world are shown here.
+    pub presentations: Presentations,
+    /// Networks that requests may come from, and whose they are.
+    pub trusted: Vec<(IpNet, PeerId)>,
+    /// Where requests to SIP users go.
+    pub next_hop: Flow,
+    /// What stands behind `@` in our Call-IDs.
+    pub host: String,
+    /// Status of the final response to what was handed on with no word to come: 202 or 200.
+    pub on_acceptance: u16,
+    /// Max-Forwards of a message that came without one.
+    pub start_max_forwards: u8,
+    /// MESSAGE transactions of ours that may be open per destination URI; RFC 3428 section 8 says one.
+    pub parallel: usize,
+    /// Messages that may wait for one destination.
+    pub queue_per_destination: usize,
+    /// Messages that may wait in all.
+    pub queue_in_all: usize,
+}
+
+/// What an input led to.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "an event lives on the stack for one call")]
+pub enum Event<'a> {
+    /// Nothing for the core.
+    None,
+    /// A message operation.
+    Message(Incoming<'a>),
+    /// The fate of an operation that was concretised here.
+    Concluded(OperationKey, Status<'a>),
+}
+
+/// Turns requests into operations, operations into requests, and gives each its answer.
+pub struct Connector {
+    endpoint: Endpoint,
+    outgoing: Outgoing,
+    settings: Settings,
+}
+
+impl Connector {
+    /// A connector at rest.
+    pub fn new(settings: Settings, minter: &Minter) -> Self {
+        Self {
+            endpoint: Endpoint::new(settings.endpoint.clone(), minter.derive("sip endpoint")),
+            outgoing: Outgoing::new(&settings, minter),
+            settings,
+        }
+    }
+
+    /// Takes one fact; see [`turn::Machine`]. Gives the number of octets consumed and what it led to.
+    pub fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>, out: &mut Output) -> (usize, Event<'a>) {
+        match input {
+            Input::Datagram { socket, peer, bytes } => {
+                let flow = Flow { transport: Transport::Udp, socket, peer, stream: None };
+                let event = self.endpoint.handle_message(now, flow, bytes, out);
+                (0, self.on_endpoint(now, flow, event, out))
+            }
+            Input::Unreachable { socket, peer } => {
+                self.endpoint.handle_unreachable(socket, peer);
+                (0, Event::None)
+            }
+            Input::Received { data, .. } => (data.len(), Event::None),
+            Input::Closed { stream, cause } => {
+                debug_assert!(cause != CloseCause::Ours, "no SIP stream is closed by us");
+                self.endpoint.handle_closed(stream);
+                (0, Event::None)
+            }
+            Input::Accepted { .. } | Input::Connected { .. } | Input::Secured { .. } => (0, Event::None),
+        }
+    }
+
+    fn on_endpoint<'a>(&mut self, now: Instant, flow: Flow, event: endpoint::Event<'a>, out: &mut Output) -> Event<'a> {
+        match event {
+            endpoint::Event::None => Event::None,
+            endpoint::Event::Request { transaction, request, essentials, hash } => {
+                match self.on_request(&request, &essentials, hash) {
+                    Ok(message) => {
+                        let near = transaction.data().as_ffi();
+                        Event::Message(Incoming { origin: self.origin(flow), near, message })
+                    }
+                    Err(answer) => {
+                        self.endpoint.respond(now, transaction, &answer, out);
+                        Event::None
+                    }
+                }
+            }
+            endpoint::Event::Ended { token, outcome } => {
+                match self.outgoing.ended(now, token, &outcome, &mut self.endpoint, out) {
+                    Some((operation, status)) => Event::Concluded(operation, status),
+                    None => Event::None,
+                }
+            }
+        }
+    }
+
+    /// The checks of RFC 3261 section 8.2 that follow syntax: method, header fields, content. `Err` is the final answer.
+    fn on_request<'a>(
+        &self,
+        request: &Request<'a>,
+        essentials: &Essentials<'a>,
+        hash: u128,
+    ) -> Result<Message<'a>, Answer<'static>> {
+        match request.method {
+            Method::Message | Method::Options => {}
+            Method::Other(_) => return Err(Answer { extra: Extra::ALLOW, ..Answer::new(501) }),
+            _ => return Err(Answer { extra: Extra::ALLOW, ..Answer::new(405) }),
+        }
+        // No dialog of ours exists (RFC 3261 section 12.2.2).
+        if essentials.to.tag.is_some() {
+            return Err(Answer::new(481));
+        }
+        // We support no extension, so whatever is required is what we do not support (RFC 3261 section 8.2.2.3).
+        if request.head.all(HeaderName::Require).any(|value| !value.trim_ascii().is_empty()) {
+            return Err(Answer { extra: Extra::UNSUPPORTED, ..Answer::new(420) });
+        }
+        if request.method == Method::Options {
+            return Err(Answer { extra: Extra::CAPABILITIES, ..Answer::new(200) });
+        }
+        let abstracted = translate::message::to_cpim(request, essentials, &self.settings.presentations)?;
+        Ok(Message {
+            source: InstantInbox(abstracted.source),
+            destination: InstantInbox(abstracted.destination),
+            max_forwards: MaxForwards(essentials.max_forwards.unwrap_or(self.settings.start_max_forwards)),
+            trans_id: TransId::from_bits(hash),
+            wire_id: Cow::Borrowed(essentials.call_id),
+            content: abstracted.content,
+        })
+    }
+
+    /// Who is behind a flow, by its source network.
+    fn origin(&self, flow: Flow) -> Origin {
+        let address = match flow.peer.ip() {
+            IpAddr::V6(v6) => v6.to_canonical(),
+            v4 => v4,
+        };
+        match self.settings.trusted.iter().find(|(network, _)| network.contains(&address)) {
+            Some(&(_, peer)) => Origin { side: Side::Sip, peer, proof: Proof::SourceNetwork },
+            None => Origin { side: Side::Sip, peer: PeerId(0), proof: Proof::Nothing },
+        }
+    }
+
+    /// Sends an admitted message as MESSAGE, or lets it wait for the one before it to the same destination. `Err` means
+    /// that nothing was and will be sent.
+    pub fn concretise(
+        &mut self,
+        now: Instant,
+        admitted: &Admitted<'_>,
+        out: &mut Output,
+    ) -> Result<(), Failure<'static>> {
+        self.outgoing.send(now, admitted, &mut self.endpoint, out)
+    }
+
+    /// Answers the request that `near` names with the response of its operation.
+    pub fn respond(&mut self, now: Instant, near: u64, response: &Response<'_>, out: &mut Output) {
+        let transaction = ServerKey::from(KeyData::from_ffi(near));
+        let answer = translate::status::from_cpim(&response.status, self.settings.on_acceptance);
+        self.endpoint.respond(now, transaction, &answer, out);
+    }
+
+    /// Does what is due and gives the next conclusion that it led to; called until `None`.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) -> Option<(OperationKey, Status<'static>)> {
+        loop {
+            if let Some(failed) = self.outgoing.poll_failed() {
+                return Some(failed);
+            }
+            let ended = self.endpoint.handle_timeout(now, out)?;
+            let outcome = ended.outcome;
+            if let Some((operation, status)) = self.outgoing.ended(now, ended.token, &outcome, &mut self.endpoint, out)
+            {
+                return Some((operation, into_owned(status)));
+            }
+        }
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        self.endpoint.poll_timeout()
+    }
+
+    /// Rows that stand for open requests of either direction and for messages that wait.
+    pub fn open(&self) -> usize {
+        self.endpoint.ongoing() + self.endpoint.clients() + self.outgoing.waiting()
+    }
+
+    /// The endpoint's counters.
+    pub fn counters(&self) -> &endpoint::Counters {
+        self.endpoint.counters()
+    }
+}
+
+fn into_owned(status: Status<'_>) -> Status<'static> {
+    match status {
+        Status::Success => Status::Success,
+        Status::Indeterminate => Status::Indeterminate,
+        Status::Failure(failure) => Status::Failure(failure.into_owned()),
+    }
+}

@@ -1,1 +1,604 @@
-//! Being written.
+//! XMPP to CPIM and back: component streams on one side, operations on the other.
+//!
+//! [`translate`] holds what can be said without state. The state: for each message written to XMPP a copy until its
+//! fate is known (a bounce, a receipt, the [`barrier`], the end of the stream, the end of the answer window), and for each
+//! message that came from XMPP the addresses for its response.
+
+#![forbid(unsafe_code)]
+
+mod barrier;
+mod disco;
+mod received;
+pub mod translate;
+
+use barrier::Barrier;
+use cpim::{
+    Admitted, Failure, ImUri, Incoming, InstantInbox, Mark, MaxForwards, OperationKey, Origin, PeerId, Presentations,
+    Proof, Reason, Response, Side, Status, TransId,
+};
+use hashbrown::HashTable;
+use received::Received;
+use slotmap::SecondaryMap;
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::time::Instant;
+use translate::message::{Meaning, Silence};
+use translate::{address, error, message};
+use turn::{Input, Minter, Output, Pool, StreamId, write_base32};
+use xmpp::jid::JidParts;
+use xmpp::stanza::{self, Iq, Message, MessageType, OutError, OutMessage, Stanza, StanzaKind};
+use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
+
+pub use xmpp::stream::component::DownReason;
+
+/// What can be set.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The components that we are.
+    pub links: Vec<LinkSettings>,
+    /// How users of the other world are shown here.
+    pub presentations: Presentations,
+    /// Highest Max-Forwards taken from a stanza, and what one without it starts with.
+    pub start_max_forwards: u8,
+    /// Bytes that may wait for a stream; beyond them messages for it are refused.
+    pub unsent_limit: usize,
+    /// Ask for delivery receipts (XEP-0184) and let the answer wait for them within the window.
+    pub ask_receipts: bool,
+}
+
+/// One component.
+#[derive(Clone, Debug)]
+pub struct LinkSettings {
+    /// The stream.
+    pub component: ComponentSettings,
+    /// The neighbour it is to policy.
+    pub peer: PeerId,
+}
+
+/// What an input led to.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "an event lives on the stack for one call")]
+pub enum Event<'a> {
+    /// Nothing for the core.
+    None,
+    /// A message operation.
+    Message(Incoming<'a>),
+    /// The fate of an operation that was concretised here.
+    Concluded(OperationKey, Status<'a>),
+    /// A bounce for which no operation waits: it may speak of a message that was answered long ago.
+    Bounce(Bounce<'a>),
+    /// A component stream stands.
+    Up(usize),
+    /// A component stream is gone, or did not come about.
+    Down(usize, DownReason<'a>),
+}
+
+/// A stanza error that answers nothing we know of any more.
+#[derive(Debug)]
+pub struct Bounce<'a> {
+    /// The id of the stanza that bounced.
+    pub id: Cow<'a, str>,
+    /// Who it was written for.
+    pub destination: ImUri<'a>,
+    /// Who wrote it.
+    pub source: ImUri<'a>,
+    /// Why it bounced.
+    pub failure: Failure<'a>,
+    /// Where the bounce came in.
+    pub origin: Origin,
+}
+
+/// What was counted beside operations.
+#[derive(Clone, Debug, Default)]
+pub struct Counters {
+    /// Stanzas received.
+    pub stanzas: u64,
+    /// Headlines dropped.
+    pub headlines: u64,
+    /// Messages without a body dropped: chat states, markers, receipts.
+    pub without_body: u64,
+    /// Presence stanzas dropped.
+    pub presences: u64,
+    /// Stanzas without a usable sender, or for a domain that is not ours.
+    pub misaddressed: u64,
+    /// Errors that answer nothing of ours.
+    pub stray_errors: u64,
+    /// Pings of the barrier sent.
+    pub pings: u64,
+    /// Characters that XML forbids, replaced in what was written.
+    pub replaced_characters: u64,
+    /// Times a component stream came to stand.
+    pub ups: u64,
+    /// Times one was lost or could not be made.
+    pub downs: u64,
+}
+
+/// A message written to XMPP whose fate is not known.
+struct Written {
+    mark: Mark,
+    /// Bare JID it was written for.
+    to: Vec<u8>,
+    /// Position in the stream behind its last octet.
+    end: u64,
+    /// The barrier has passed; only a receipt can add anything.
+    proven: bool,
+}
+
+struct Link {
+    component: Component,
+    domain: String,
+    peer: PeerId,
+    barrier: Barrier,
+}
+
+/// Turns stanzas into operations, operations into stanzas, and gives each its answer.
+pub struct Connector {
+    links: Vec<Link>,
+    copies: SecondaryMap<OperationKey, Written>,
+    by_id: HashTable<OperationKey>,
+    hasher: ahash::RandomState,
+    received: Received,
+    /// Written on a stream that is gone; told one by one.
+    lost: VecDeque<(OperationKey, Reason)>,
+    minter: Minter,
+    pool: Pool,
+    scratch: Vec<u8>,
+    settings: Settings,
+    counters: Counters,
+}
+
+impl Connector {
+    /// A connector whose streams are down; the first [`handle_timeout`](Self::handle_timeout) connects them.
+    pub fn new(settings: Settings, minter: &Minter, now: Instant) -> Self {
+        let links = settings
+            .links
+            .iter()
+            .map(|link| Link {
+                domain: link.component.domain.clone(),
+                component: Component::new(link.component.clone(), minter.derive(&link.component.domain), now),
+                peer: link.peer,
+                barrier: Barrier::default(),
+            })
+            .collect();
+        let [a, b] = [minter.keyed(&[b"copies", b"a"]), minter.keyed(&[b"copies", b"b"])];
+        Self {
+            links,
+            copies: SecondaryMap::new(),
+            by_id: HashTable::new(),
+            hasher: ahash::RandomState::with_seeds(a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64),
+            received: Received::default(),
+            lost: VecDeque::new(),
+            minter: minter.derive("xmpp connector"),
+            pool: Pool::new(),
+            scratch: Vec::new(),
+            settings,
+            counters: Counters::default(),
+        }
+    }
+
+    /// Takes one fact; see [`turn::Machine`]. Gives the number of octets consumed and what it led to. While octets are
+    /// consumed there may be more in the rest; conclusions that follow come from
+    /// [`poll_concluded`](Self::poll_concluded).
+    pub fn handle_input<'a>(&mut self, now: Instant, input: &Input<'a>, out: &mut Output) -> (usize, Event<'a>) {
+        let stream = match input {
+            Input::Connected { stream, .. } | Input::Received { stream, .. } | Input::Closed { stream, .. } => *stream,
+            _ => return (0, Event::None),
+        };
+        let Some(index) = self.links.iter().position(|link| link.component.stream() == Some(stream)) else {
+            // A stream that nobody knows any more: its bytes are nobody's.
+            let consumed = if let Input::Received { data, .. } = input { data.len() } else { 0 };
+            return (consumed, Event::None);
+        };
+        let (consumed, event) = self.links[index].component.handle_input(now, input, out);
+        (consumed, self.on_component(now, index, stream, event, out))
+    }
+
+    fn on_component<'a>(
+        &mut self,
+        now: Instant,
+        index: usize,
+        stream: StreamId,
+        event: ComponentEvent<'a>,
+        out: &mut Output,
+    ) -> Event<'a> {
+        match event {
+            ComponentEvent::None => Event::None,
+            ComponentEvent::Up => {
+                self.counters.ups += 1;
+                Event::Up(index)
+            }
+            ComponentEvent::Down { reason } => {
+                self.counters.downs += 1;
+                self.abandon(index, stream, out);
+                Event::Down(index, reason)
+            }
+            ComponentEvent::Stanza(stanza) => {
+                self.counters.stanzas += 1;
+                match stanza {
+                    Stanza::Message(message) => self.on_message(index, message, out),
+                    Stanza::Iq(iq) => {
+                        self.on_iq(now, index, &iq, out);
+                        Event::None
+                    }
+                    Stanza::Presence(_) => {
+                        self.counters.presences += 1;
+                        Event::None
+                    }
+                    _ => Event::None,
+                }
+            }
+        }
+    }
+
+    /// The stream of a link is gone: what never left is known not to be delivered, of the rest nothing is known.
+    fn abandon(&mut self, index: usize, stream: StreamId, out: &Output) {
+        let sent = out.total_sent(stream);
+        for operation in self.links[index].barrier.abandon() {
+            if let Some(copy) = self.copies.get(operation) {
+                let reason = if copy.end > sent { Reason::LinkDown } else { Reason::DeliveryUnknown };
+                self.lost.push_back((operation, reason));
+            }
+        }
+    }
+
+    fn origin(&self, index: usize) -> Origin {
+        Origin { side: Side::Xmpp, peer: self.links[index].peer, proof: Proof::ComponentSecret }
+    }
+
+    fn on_message<'a>(&mut self, index: usize, message: Message<'a>, out: &mut Output) -> Event<'a> {
+        if message.kind == MessageType::Error {
+            return self.on_bounce(index, message);
+        }
+        if let Some(operation) = message.receipt.as_deref().and_then(|id| self.find_copy(id, message.from.as_deref())) {
+            self.forget(operation);
+            return Event::Concluded(operation, Status::Success);
+        }
+        if !self.is_for(index, message.to.as_deref()) {
+            self.counters.misaddressed += 1;
+            return Event::None;
+        }
+        match message::to_cpim(&message, &self.settings.presentations) {
+            Meaning::Operation(abstracted) => {
+                let near = self.received.enter(index, &message);
+                let start = self.settings.start_max_forwards;
+                let carried = message.max_forwards.as_deref().and_then(|text| text.trim().parse::<u8>().ok());
+                let wire_id = match message.id {
+                    Some(Cow::Borrowed(id)) => Cow::Borrowed(id.as_bytes()),
+                    Some(Cow::Owned(id)) => Cow::Owned(id.into_bytes()),
+                    None => Cow::Borrowed(&b""[..]),
+                };
+                let message = cpim::Message {
+                    source: InstantInbox(abstracted.source),
+                    destination: InstantInbox(abstracted.destination),
+                    max_forwards: MaxForwards(carried.map_or(start, |value| value.min(start))),
+                    trans_id: TransId::from_bits(self.minter.mint()),
+                    wire_id,
+                    content: abstracted.content,
+                };
+                Event::Message(Incoming { origin: self.origin(index), near, message })
+            }
+            Meaning::Refused(reason) => {
+                let stanza = self.received.note(index, &message);
+                self.write_refusal(&stanza, &reason.into(), out);
+                self.received.give(stanza);
+                Event::None
+            }
+            Meaning::Nothing(silence) => {
+                match silence {
+                    Silence::Headline => self.counters.headlines += 1,
+                    Silence::NoBody => self.counters.without_body += 1,
+                    Silence::NoSender => self.counters.misaddressed += 1,
+                }
+                Event::None
+            }
+        }
+    }
+
+    /// Whether an address is in the domain of this component.
+    fn is_for(&self, index: usize, to: Option<&str>) -> bool {
+        to.is_some_and(|to| {
+            let bare = to.split('/').next().unwrap_or_default();
+            let domain = bare.rsplit('@').next().unwrap_or_default();
+            domain.eq_ignore_ascii_case(&self.links[index].domain)
+        })
+    }
+
+    /// The open copy with this id, if `from` may speak for it: whom it was written for, or his domain.
+    fn find_copy(&self, id: &str, from: Option<&str>) -> Option<OperationKey> {
+        let hash = self.hasher.hash_one(id.as_bytes());
+        let same_id = |operation: &OperationKey| {
+            self.copies.get(*operation).is_some_and(|copy| copy.mark.as_bytes() == id.as_bytes())
+        };
+        let operation = *self.by_id.find(hash, same_id)?;
+        let copy = self.copies.get(operation)?;
+        let to = JidParts::parse(std::str::from_utf8(&copy.to).ok()?).ok()?;
+        let from = JidParts::parse(from?).ok()?;
+        let speaks = from.bare_eq(&to) || (from.local.is_none() && from.domain == to.domain);
+        speaks.then_some(operation)
+    }
+
+    fn on_bounce<'a>(&mut self, index: usize, message: Message<'a>) -> Event<'a> {
+        let (Some(id), Some(from), Some(to)) = (message.id, message.from, message.to) else {
+            self.counters.stray_errors += 1;
+            return Event::None;
+        };
+        let failure = match message.error {
+            Some(error) => {
+                let full = from.contains('/');
+                Failure { reason: error::to_cpim(error.condition, full), text: error.text, alternate: None }
+            }
+            None => Reason::Undefined.into(),
+        };
+        if let Some(operation) = self.find_copy(&id, Some(&from)) {
+            self.forget(operation);
+            return Event::Concluded(operation, Status::Failure(failure));
+        }
+        self.counters.stray_errors += 1;
+        let read = |text| {
+            let jid = address::parse(text).ok()?;
+            address::to_cpim(&jid, &self.settings.presentations).ok()
+        };
+        match (read(from), read(to)) {
+            (Some(destination), Some(source)) => {
+                Event::Bounce(Bounce { id, destination, source, failure, origin: self.origin(index) })
+            }
+            _ => Event::None,
+        }
+    }
+
+    fn on_iq(&mut self, now: Instant, index: usize, iq: &Iq<'_>, out: &mut Output) {
+        let link = &mut self.links[index];
+        if let (Some(expected), Some(id)) = (link.barrier.in_flight(), iq.id.as_deref()) {
+            let mut text = smallvec::SmallVec::<[u8; 26]>::new();
+            write_base32(expected, 26, &mut text);
+            // The stanza itself or any reply to it counts, from our own domain only: nobody else can have been asked.
+            if text[..] == *id.as_bytes() && iq.from.as_deref() == Some(&link.domain) {
+                link.barrier.on_return();
+                return;
+            }
+        }
+        let _ = now;
+        let to = iq.to.as_deref();
+        if iq.from.is_none() || !self.is_for(index, to) {
+            self.counters.misaddressed += 1;
+            return;
+        }
+        let to_user = to.is_some_and(|to| to.contains('@'));
+        if let Some(buffer) = self.links[index].component.stream().and_then(|stream| out.stream(stream)) {
+            disco::answer(iq, to_user, buffer);
+        }
+    }
+
+    /// The next conclusion that followed from what was handled.
+    pub fn poll_concluded(&mut self) -> Option<(OperationKey, Status<'static>)> {
+        while let Some((operation, reason)) = self.lost.pop_front() {
+            if self.copies.contains_key(operation) {
+                self.forget(operation);
+                return Some((operation, reason.into_status()));
+            }
+        }
+        for index in 0..self.links.len() {
+            while let Some(operation) = self.links[index].barrier.pop_proven() {
+                let Some(copy) = self.copies.get_mut(operation) else { continue };
+                if self.settings.ask_receipts {
+                    copy.proven = true;
+                    continue;
+                }
+                self.forget(operation);
+                return Some((operation, Status::Indeterminate));
+            }
+        }
+        None
+    }
+
+    /// The answer window of an operation has passed: what is known of it.
+    pub fn expire(&mut self, operation: OperationKey) -> Status<'static> {
+        let Some(copy) = self.copies.get(operation) else { return Reason::InternalError.into_status() };
+        let proven = copy.proven;
+        self.forget(operation);
+        if proven { Status::Indeterminate } else { Reason::DeliveryUnknown.into_status() }
+    }
+
+    fn forget(&mut self, operation: OperationKey) {
+        if let Some(copy) = self.copies.remove(operation) {
+            let hash = self.hasher.hash_one(copy.mark.as_bytes());
+            if let Ok(entry) = self.by_id.find_entry(hash, |&known| known == operation) {
+                entry.remove();
+            }
+            self.pool.give(copy.to);
+        }
+    }
+
+    /// Writes an admitted message as a stanza. `Err` means that nothing was and will be written.
+    pub fn concretise(
+        &mut self,
+        _now: Instant,
+        admitted: &Admitted<'_>,
+        out: &mut Output,
+    ) -> Result<(), Failure<'static>> {
+        let message = &admitted.message;
+        let body = message::body(&message.content)?;
+        let mut from = std::mem::take(&mut self.scratch);
+        from.clear();
+        let mut to = self.pool.take();
+        let written = self.write_copy(admitted, body, &mut from, &mut to, out);
+        self.scratch = from;
+        match written {
+            Ok((link, end)) => {
+                let copy = Written { mark: admitted.mark, to, end, proven: false };
+                let hash = self.hasher.hash_one(copy.mark.as_bytes());
+                self.copies.insert(admitted.operation, copy);
+                let (hasher, copies) = (&self.hasher, &self.copies);
+                self.by_id.insert_unique(hash, admitted.operation, |&operation| {
+                    copies.get(operation).map_or(0, |copy| hasher.hash_one(copy.mark.as_bytes()))
+                });
+                self.links[link].barrier.written(admitted.operation);
+                Ok(())
+            }
+            Err(failure) => {
+                self.pool.give(to);
+                Err(failure)
+            }
+        }
+    }
+
+    fn write_copy(
+        &mut self,
+        admitted: &Admitted<'_>,
+        body: &str,
+        from: &mut Vec<u8>,
+        to: &mut Vec<u8>,
+        out: &mut Output,
+    ) -> Result<(usize, u64), Failure<'static>> {
+        let message = &admitted.message;
+        let source = address::write_presented(&message.source.0, &self.settings.presentations, from);
+        let domain_start = source.map_err(|_| Failure::from(Reason::Forbidden))?;
+        address::write_native(&message.destination.0, to).map_err(|_| Failure::from(Reason::NotFound))?;
+        let domain = &from[domain_start..];
+        let index = self.links.iter().position(|link| link.domain.as_bytes() == domain).ok_or(Reason::InternalError)?;
+        let link = &self.links[index];
+        let stream = link.component.stream().filter(|_| link.component.is_up()).ok_or(Reason::LinkDown)?;
+        if out.unsent_len(stream) >= self.settings.unsent_limit {
+            return Err(Reason::Congested.into());
+        }
+        let buffer = out.stream(stream).ok_or(Reason::LinkDown)?;
+        let replaced = stanza::write_message(
+            &OutMessage {
+                from,
+                to,
+                id: admitted.mark.as_bytes(),
+                body: Some(body.as_bytes()),
+                max_forwards: Some(message.max_forwards.0.into()),
+                origin_id: true,
+                request_receipt: self.settings.ask_receipts,
+                ..OutMessage::default()
+            },
+            buffer,
+        );
+        self.counters.replaced_characters += replaced as u64;
+        Ok((index, out.total_sent(stream) + out.unsent_len(stream) as u64))
+    }
+
+    /// Tells the sender of the stanza that `near` names what became of it.
+    pub fn respond(&mut self, _now: Instant, near: u64, response: &Response<'_>, out: &mut Output) {
+        let Some(stanza) = self.received.take(near) else { return };
+        match &response.status {
+            Status::Failure(failure) => self.write_refusal(&stanza, failure, out),
+            // RFC 3428 section 4: only a 200 says delivered; a 202 becomes nothing.
+            Status::Success if stanza.wants_receipt() => {
+                if let Some(buffer) = self.buffer(stanza.link, out) {
+                    let receipt = OutMessage {
+                        from: stanza.to(),
+                        to: stanza.from(),
+                        receipt: Some(stanza.id()),
+                        ..OutMessage::default()
+                    };
+                    stanza::write_message(&receipt, buffer);
+                }
+            }
+            Status::Success | Status::Indeterminate => {}
+        }
+        self.received.give(stanza);
+    }
+
+    fn write_refusal(&mut self, stanza: &received::Stanza, failure: &Failure<'_>, out: &mut Output) {
+        let (kind, condition) = error::from_cpim(failure);
+        let mut alternate = Vec::new();
+        if let Some(address) = &failure.alternate {
+            alternate.extend_from_slice(b"xmpp:");
+            if address::write_presented(address, &self.settings.presentations, &mut alternate).is_err() {
+                alternate.clear();
+            }
+        }
+        let Some(buffer) = self.buffer(stanza.link, out) else { return };
+        let error = OutError {
+            condition,
+            kind: Some(kind),
+            text: failure.text.as_deref().map(str::as_bytes),
+            alternate: (!alternate.is_empty()).then_some(&alternate[..]),
+        };
+        stanza::write_error(StanzaKind::Message, stanza.to(), stanza.from(), stanza.id(), &error, buffer);
+    }
+
+    fn buffer<'o>(&self, index: usize, out: &'o mut Output) -> Option<&'o mut Vec<u8>> {
+        let link = self.links.get(index)?;
+        let stream = link.component.stream().filter(|_| link.component.is_up())?;
+        out.stream(stream)
+    }
+
+    /// Does what is due at the end of a turn: (re)connects, ends hung streams, and lets a ping follow what was written.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) -> Option<(usize, DownReason<'static>)> {
+        for index in 0..self.links.len() {
+            let stream = self.links[index].component.stream();
+            let mut hung = None;
+            if self.links[index].barrier.gives_up().is_some_and(|at| at <= now) {
+                hung = Some(self.links[index].component.give_up(out));
+            }
+            let event = match hung {
+                Some(event) => event,
+                None => self.links[index].component.handle_timeout(now, out),
+            };
+            if let ComponentEvent::Down { reason } = event {
+                self.counters.downs += 1;
+                if let Some(stream) = stream {
+                    self.abandon(index, stream, out);
+                }
+                return Some((index, reason));
+            }
+            let link = &mut self.links[index];
+            let copies = &self.copies;
+            if link.component.is_up()
+                && link.barrier.wants_ping(|operation| copies.contains_key(operation))
+                && let Some(buffer) = link.component.stream().and_then(|stream| out.stream(stream))
+            {
+                let id = self.minter.mint();
+                let mut text = smallvec::SmallVec::<[u8; 26]>::new();
+                write_base32(id, 26, &mut text);
+                stanza::write_ping(link.domain.as_bytes(), link.domain.as_bytes(), &text, buffer);
+                link.barrier.pinged(now, id);
+                self.counters.pings += 1;
+            }
+        }
+        None
+    }
+
+    /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
+    pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let machines = self.links.iter().filter_map(|link| link.component.poll_timeout());
+        let pings = self.links.iter().filter_map(|link| link.barrier.gives_up().map(|at| (at, "hung server")));
+        machines.chain(pings).min_by_key(|(at, _)| *at)
+    }
+
+    /// Ends all streams in order.
+    pub fn close(&mut self, out: &mut Output) {
+        for link in &mut self.links {
+            // That we stop is no news.
+            let _ = link.component.stop(out);
+        }
+    }
+
+    /// Whether every component stream stands.
+    pub fn is_up(&self) -> bool {
+        self.links.iter().all(|link| link.component.is_up())
+    }
+
+    /// Whether any component stream exists, standing or not.
+    pub fn is_connected(&self) -> bool {
+        self.links.iter().any(|link| link.component.stream().is_some())
+    }
+
+    /// The domain of a link.
+    pub fn domain(&self, index: usize) -> &str {
+        self.links.get(index).map_or("", |link| &link.domain)
+    }
+
+    /// Rows that stand for messages of either direction whose fate is open.
+    pub fn open(&self) -> usize {
+        self.copies.len() + self.received.len()
+    }
+
+    /// What was counted.
+    pub fn counters(&self) -> &Counters {
+        &self.counters
+    }
+}

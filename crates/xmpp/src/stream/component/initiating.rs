@@ -5,6 +5,7 @@ use crate::ns;
 use crate::stanza::{Condition, OutError, Stanza, StanzaKind, parse_head, parse_stanza, write_error};
 use crate::stream::StreamError;
 use std::borrow::Cow;
+use std::fmt;
 use std::time::{Duration, Instant};
 use turn::{CloseCause, Input, Minter, Output, StreamId, Target};
 use xml::{Fault, Frame, Framer, Limits, StreamNamespaces};
@@ -22,6 +23,19 @@ pub struct ComponentSettings {
     pub limits: Limits,
     /// How long things may take.
     pub timeouts: Timeouts,
+}
+
+impl ComponentSettings {
+    /// Settings with the usual limits and times.
+    pub fn new(domain: impl Into<String>, secret: impl Into<Vec<u8>>, target: u16) -> Self {
+        Self {
+            domain: domain.into(),
+            secret: Secret::new(secret),
+            target,
+            limits: Limits::default(),
+            timeouts: Timeouts::default(),
+        }
+    }
 }
 
 /// How long things may take.
@@ -96,8 +110,36 @@ pub enum DownReason<'a> {
     Closed,
     /// The connection is gone without a word.
     Lost(CloseCause),
+    /// The owner called [`Component::give_up`].
+    Unresponsive,
     /// The owner called [`Component::stop`].
     Stopped,
+}
+
+impl fmt::Display for DownReason<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unreachable => f.write_str("the connection could not be made"),
+            Self::ConnectTimeout => f.write_str("the connection did not stand in time"),
+            Self::HandshakeTimeout => f.write_str("the server did not accept the handshake in time"),
+            Self::Refused { condition, text } => {
+                write!(f, "the server says {}", condition.name())?;
+                f.write_str(match condition {
+                    StreamError::NotAuthorized => ": the secret is not the one it has",
+                    StreamError::HostUnknown => ": it has no component of this domain",
+                    StreamError::Conflict => ": this component is connected already",
+                    StreamError::InvalidNamespace => ": the port is not one for components",
+                    _ => "",
+                })?;
+                text.as_ref().map_or(Ok(()), |text| write!(f, " ({})", text.escape_debug()))
+            }
+            Self::Ended { condition, cause } => write!(f, "ended with {}: {cause}", condition.name()),
+            Self::Closed => f.write_str("the server closed the stream"),
+            Self::Lost(_) => f.write_str("the connection is lost"),
+            Self::Unresponsive => f.write_str("the server does not answer"),
+            Self::Stopped => f.write_str("stopped"),
+        }
+    }
 }
 
 /// What of the server's could not be taken.
@@ -293,6 +335,14 @@ impl Component {
                 write_end(stream, out);
                 self.close(stream, DownReason::Stopped, out)
             }
+        }
+    }
+
+    /// Ends a stream whose server does not react any more; the next attempt comes by itself.
+    pub fn give_up<'a>(&mut self, out: &mut Output) -> ComponentEvent<'a> {
+        match self.state {
+            State::Up { stream } => self.close(stream, DownReason::Unresponsive, out),
+            _ => ComponentEvent::None,
         }
     }
 

@@ -1,0 +1,75 @@
+//! Bounces that come after their message was answered.
+
+use cpim::{Content, Incoming, InstantInbox, MaxForwards, Message, Origin, TransId};
+use std::borrow::Cow;
+use std::time::{Duration, Instant};
+use turn::Minter;
+use xmpp_connector::Bounce;
+
+/// What becomes of a late failure, beside being counted and logged.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LateFailure {
+    /// The sender gets one short text that says so.
+    Text,
+    /// Nothing more.
+    Nothing,
+}
+
+/// The response to our own text goes nowhere: no connector has a row of this name.
+const NOBODY_WAITS: u64 = u64::MAX;
+/// Senders share this many places in the table that limits the texts; two that share one are limited together.
+const PLACES: usize = 1024;
+/// A sender gets at most one text in this time.
+const INTERVAL: Duration = Duration::from_secs(10);
+const MAX_FORWARDS: MaxForwards = MaxForwards(70);
+
+pub(crate) struct Late {
+    mode: LateFailure,
+    minter: Minter,
+    told: Vec<Option<Instant>>,
+    count: u64,
+}
+
+impl Late {
+    pub(crate) fn new(mode: LateFailure, minter: &Minter) -> Self {
+        Self { mode, minter: minter.derive("late"), told: vec![None; PLACES], count: 0 }
+    }
+
+    /// Late failures so far.
+    pub(crate) fn count(&self) -> u64 {
+        self.count
+    }
+
+    /// Counts one, and gives the text for its sender where one is due.
+    pub(crate) fn on_bounce(&mut self, now: Instant, bounce: &Bounce<'_>) -> Option<Incoming<'static>> {
+        self.count += 1;
+        if self.mode == LateFailure::Nothing {
+            return None;
+        }
+        let sender = [bounce.source.local().as_bytes(), bounce.source.domain().as_bytes()];
+        let place = (self.minter.keyed(&sender) % PLACES as u128) as usize;
+        if self.told[place].is_some_and(|at| now < at + INTERVAL) {
+            return None;
+        }
+        self.told[place] = Some(now);
+        let mut text = format!(
+            "Your message to {}@{} was not delivered ({})",
+            bounce.destination.local(),
+            bounce.destination.domain(),
+            bounce.failure.reason.as_str().replace('_', " ")
+        );
+        if let Some(words) = &bounce.failure.text {
+            text.push_str(": ");
+            text.extend(words.chars().filter(|c| !c.is_control()).take(200));
+        }
+        let message = Message {
+            source: InstantInbox(bounce.destination.clone().into_owned()),
+            destination: InstantInbox(bounce.source.clone().into_owned()),
+            max_forwards: MAX_FORWARDS,
+            trans_id: TransId::from_bits(self.minter.mint()),
+            wire_id: Cow::Borrowed(b""),
+            content: Content::text(Cow::Owned(text)),
+        };
+        Some(Incoming { origin: Origin { ..bounce.origin }, near: NOBODY_WAITS, message })
+    }
+}

@@ -1,0 +1,64 @@
+//! SIP MESSAGE requests and message operations (RFC 3428, RFC 7572 tables 1 and 2).
+
+use super::address::{self, AddressError};
+use cpim::{Content, ImUri, MediaType, Presentations};
+use sip::transaction::{Answer, Extra};
+use sip::wire::uri::Uri;
+use sip::wire::{Essentials, HeaderName, Request};
+use std::borrow::Cow;
+
+/// What a MESSAGE says, in the core's words.
+#[derive(Debug)]
+pub struct Abstracted<'a> {
+    /// From whom.
+    pub source: ImUri<'a>,
+    /// To whom: the Request-URI decides, where To differs.
+    pub destination: ImUri<'a>,
+    /// The entity.
+    pub content: Content<'a>,
+}
+
+/// MESSAGE -> message operation. `Err` is the answer to a request that is no operation at all (check 1 of RFC 3860 section
+/// 3.4.1: an address that is not valid).
+pub fn to_cpim<'a>(
+    request: &Request<'a>,
+    essentials: &Essentials<'a>,
+    presentations: &Presentations,
+) -> Result<Abstracted<'a>, Answer<'static>> {
+    let target = Uri::parse(request.uri).map_err(|_| warned(400, "unreadable Request-URI"))?;
+    let destination = address::to_cpim(&target, presentations).map_err(destination_refused)?;
+    let source = address::to_cpim(&essentials.from.uri, presentations).map_err(source_refused)?;
+    let media_type = match request.head.first(HeaderName::ContentType) {
+        Some(raw) => Some(MediaType::parse(raw).ok_or(warned(400, "unreadable Content-Type"))?),
+        None if request.body.is_empty() => None,
+        None => return Err(Answer { extra: Extra::ACCEPT, ..Answer::new(415) }),
+    };
+    let encoding = request
+        .head
+        .first(HeaderName::ContentEncoding)
+        .filter(|value| !value.is_empty() && !value.eq_ignore_ascii_case(b"identity"));
+    let content = Content { media_type, encoding, body: Cow::Borrowed(request.body) };
+    Ok(Abstracted { source, destination, content })
+}
+
+fn destination_refused(error: AddressError) -> Answer<'static> {
+    match error {
+        AddressError::Scheme => Answer::new(416),
+        AddressError::Secure => warned(403, "sips cannot be kept towards XMPP"),
+        AddressError::NoUser => warned(484, "the Request-URI names no user"),
+        AddressError::Unknown => Answer::new(404),
+        AddressError::Malformed => warned(484, "the Request-URI cannot be an address"),
+    }
+}
+
+fn source_refused(error: AddressError) -> Answer<'static> {
+    match error {
+        AddressError::Scheme | AddressError::Secure => warned(403, "From needs a sip URI"),
+        AddressError::NoUser => warned(403, "From names no user"),
+        AddressError::Unknown | AddressError::Malformed => warned(403, "From cannot be an address"),
+    }
+}
+
+fn warned(status: u16, warning: &'static str) -> Answer<'static> {
+    Answer { warning: Some(warning), ..Answer::new(status) }
+}

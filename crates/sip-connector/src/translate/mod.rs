@@ -1,0 +1,5 @@
+//! SIP to CPIM and back, without state: one file per subject.
+
+pub mod address;
+pub mod message;
+pub mod status;

@@ -1,0 +1,117 @@
+//! What asks the XMPP server whether it has read what we wrote.
+//!
+//! XMPP gives no positive answer to a message, so a ping to our own domain (XEP-0199) follows each batch; the server hands
+//! it back in order. One return proves that the server has read all that stood before the ping; after a second one its
+//! bounces for it have arrived too. One ping is in flight per stream at most, shared by all that was written since; none
+//! when nothing waits.
+//!
+//! ```text
+//!  written:   a b c | ping 1 | d e | ping 2 | f | ping 3
+//!  returned:                ping 1        ping 2: a b c are proven      ping 3: d e are proven
+//! ```
+
+use cpim::OperationKey;
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// A server that does not return a ping for so long is taken for hung, and its stream is ended.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// The barrier of one stream.
+#[derive(Debug, Default)]
+pub(crate) struct Barrier {
+    /// Pings sent on this stream.
+    sent: u64,
+    /// Pings returned.
+    returned: u64,
+    /// Id and moment of the ping in flight.
+    in_flight: Option<(u128, Instant)>,
+    /// What waits, in the order of writing, with the ping whose return proves it.
+    waiting: VecDeque<(u64, OperationKey)>,
+}
+
+impl Barrier {
+    /// `operation` was just written.
+    pub(crate) fn written(&mut self, operation: OperationKey) {
+        self.waiting.push_back((self.sent + 2, operation));
+    }
+
+    /// Whether a ping is due, when `is_open` tells which operations still wait for their fate.
+    pub(crate) fn wants_ping(&mut self, is_open: impl Fn(OperationKey) -> bool) -> bool {
+        while self.waiting.front().is_some_and(|&(_, operation)| !is_open(operation)) {
+            self.waiting.pop_front();
+        }
+        self.in_flight.is_none() && !self.waiting.is_empty()
+    }
+
+    /// A ping with this id was just written.
+    pub(crate) fn pinged(&mut self, now: Instant, id: u128) {
+        self.sent += 1;
+        self.in_flight = Some((id, now));
+    }
+
+    /// The id of the ping in flight.
+    pub(crate) fn in_flight(&self) -> Option<u128> {
+        self.in_flight.map(|(id, _)| id)
+    }
+
+    /// The ping in flight came back.
+    pub(crate) fn on_return(&mut self) {
+        if self.in_flight.take().is_some() {
+            self.returned = self.sent;
+        }
+    }
+
+    /// The next operation that the returns prove to be read.
+    pub(crate) fn pop_proven(&mut self) -> Option<OperationKey> {
+        let &(need, operation) = self.waiting.front()?;
+        if need > self.returned {
+            return None;
+        }
+        self.waiting.pop_front();
+        Some(operation)
+    }
+
+    /// When the server counts as hung.
+    pub(crate) fn gives_up(&self) -> Option<Instant> {
+        self.in_flight.map(|(_, at)| at + PATIENCE)
+    }
+
+    /// The stream is gone: gives what was written on it and never proven.
+    pub(crate) fn abandon(&mut self) -> impl Iterator<Item = OperationKey> + use<> {
+        std::mem::take(self).waiting.into_iter().map(|(_, operation)| operation)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+
+    #[test]
+    fn two_returns_prove_what_stood_before_the_first_ping() {
+        let now = Instant::now();
+        let mut operations = SlotMap::<OperationKey, ()>::with_key();
+        let [a, b, c] = [(); 3].map(|()| operations.insert(()));
+        let mut barrier = Barrier::default();
+        assert!(!barrier.wants_ping(|_| true), "nothing waits");
+        barrier.written(a);
+        assert!(barrier.wants_ping(|_| true));
+        barrier.pinged(now, 1);
+        assert!(!barrier.wants_ping(|_| true), "one in flight at most");
+        barrier.written(b);
+        barrier.on_return();
+        assert_eq!(barrier.pop_proven(), None, "one return is not enough");
+        barrier.pinged(now, 2);
+        barrier.written(c);
+        barrier.on_return();
+        assert_eq!(barrier.pop_proven(), Some(a));
+        assert_eq!(barrier.pop_proven(), None);
+        barrier.pinged(now, 3);
+        barrier.on_return();
+        assert_eq!(barrier.pop_proven(), Some(b));
+        assert!(!barrier.wants_ping(|operation| operation != c), "what was concluded asks for no ping");
+        assert_eq!(barrier.pop_proven(), None);
+    }
+}

@@ -1,0 +1,80 @@
+//! Messages that came from XMPP and wait for their response: whom to tell, under which id.
+
+use slotmap::{Key, KeyData, SlotMap};
+use turn::Pool;
+use xmpp::stanza::Message;
+
+slotmap::new_key_type! {
+    struct ReceivedKey;
+}
+
+/// From, to and id of a stanza, as they were received.
+#[derive(Debug)]
+pub(crate) struct Stanza {
+    /// The link it came in on, where its response goes.
+    pub(crate) link: usize,
+    bytes: Vec<u8>,
+    from_end: usize,
+    to_end: usize,
+    receipt: bool,
+}
+
+impl Stanza {
+    pub(crate) fn from(&self) -> &[u8] {
+        &self.bytes[..self.from_end]
+    }
+
+    pub(crate) fn to(&self) -> &[u8] {
+        &self.bytes[self.from_end..self.to_end]
+    }
+
+    pub(crate) fn id(&self) -> &[u8] {
+        &self.bytes[self.to_end..]
+    }
+
+    /// The sender asked to be told of delivery (XEP-0184), and can be: a receipt without an id names nothing.
+    pub(crate) fn wants_receipt(&self) -> bool {
+        self.receipt && !self.id().is_empty()
+    }
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(crate) struct Received {
+    rows: SlotMap<ReceivedKey, Stanza>,
+    pool: Pool,
+}
+
+impl Received {
+    /// Remembers a stanza and gives its name.
+    pub(crate) fn enter(&mut self, link: usize, message: &Message<'_>) -> u64 {
+        let stanza = self.note(link, message);
+        self.rows.insert(stanza).data().as_ffi()
+    }
+
+    /// Notes whom to answer, for an answer that follows at once.
+    pub(crate) fn note(&mut self, link: usize, message: &Message<'_>) -> Stanza {
+        let mut bytes = self.pool.take();
+        bytes.extend_from_slice(message.from.as_deref().unwrap_or_default().as_bytes());
+        let from_end = bytes.len();
+        bytes.extend_from_slice(message.to.as_deref().unwrap_or_default().as_bytes());
+        let to_end = bytes.len();
+        bytes.extend_from_slice(message.id.as_deref().unwrap_or_default().as_bytes());
+        let receipt = message.receipt_request;
+        Stanza { link, bytes, from_end, to_end, receipt }
+    }
+
+    /// Gives a stanza back and forgets it.
+    pub(crate) fn take(&mut self, near: u64) -> Option<Stanza> {
+        self.rows.remove(ReceivedKey::from(KeyData::from_ffi(near)))
+    }
+
+    /// Gives the memory of a stanza back.
+    pub(crate) fn give(&mut self, stanza: Stanza) {
+        self.pool.give(stanza.bytes);
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+}

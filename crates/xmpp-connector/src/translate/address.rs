@@ -1,0 +1,138 @@
+//! JIDs and the addresses of the core (RFC 7247 sections 6.2 to 6.5, XEP-0106).
+
+use cpim::{ImUri, PresentationError, Presentations};
+use std::borrow::Cow;
+use xmpp::escape::{escape_local, unescape_local};
+use xmpp::jid::{JidError, JidParts, normal_local};
+
+/// Why a JID is no address of the core, or an address has no JID.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AddressError {
+    /// The JID has no localpart: it is a server or the gateway itself.
+    #[error("the address names a domain and no user")]
+    NoUser,
+    /// Nobody can be behind it under the presentation rules.
+    #[error("no user has this address")]
+    Unknown,
+    /// It breaks the rules of RFC 7622, or its plain form the rules of the core.
+    #[error("the text cannot be an address")]
+    Malformed,
+}
+
+impl From<PresentationError> for AddressError {
+    fn from(error: PresentationError) -> Self {
+        match error {
+            PresentationError::Unknown | PresentationError::NotEncoded => AddressError::Unknown,
+            _ => AddressError::Malformed,
+        }
+    }
+}
+
+impl From<JidError> for AddressError {
+    fn from(_: JidError) -> Self {
+        AddressError::Malformed
+    }
+}
+
+/// Reads an attribute as a JID, borrowing where it can.
+pub fn parse(text: Cow<'_, str>) -> Result<JidParts<'_>, JidError> {
+    match text {
+        Cow::Borrowed(text) => JidParts::parse(text),
+        Cow::Owned(text) => JidParts::parse(&text).map(JidParts::into_owned),
+    }
+}
+
+/// The home address behind a JID; its resource is left aside.
+pub fn to_cpim<'a>(jid: &JidParts<'a>, presentations: &Presentations) -> Result<ImUri<'a>, AddressError> {
+    let local = match jid.local.as_ref().ok_or(AddressError::NoUser)? {
+        Cow::Borrowed(local) => unescape_local(local),
+        Cow::Owned(local) => Cow::Owned(unescape_local(local).into_owned()),
+    };
+    Ok(presentations.recover(local, jid.domain.clone())?)
+}
+
+/// Appends the bare JID under which a foreign user is shown here, and gives the domain's place in it.
+pub fn write_presented(
+    address: &ImUri<'_>,
+    presentations: &Presentations,
+    out: &mut Vec<u8>,
+) -> Result<usize, AddressError> {
+    let presented = presentations.present(address)?;
+    write(&presented.local, &presented.domain, out)
+}
+
+/// Appends the bare JID of a user of this world.
+pub fn write_native(address: &ImUri<'_>, out: &mut Vec<u8>) -> Result<usize, AddressError> {
+    write(address.local(), address.domain(), out)
+}
+
+fn write(local: &str, domain: &str, out: &mut Vec<u8>) -> Result<usize, AddressError> {
+    let escaped = escape_local(local).map_err(|_| AddressError::Malformed)?;
+    let normal = normal_local(&escaped)?;
+    out.extend_from_slice(normal.as_bytes());
+    out.push(b'@');
+    let domain_start = out.len();
+    out.extend_from_slice(domain.as_bytes());
+    Ok(domain_start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use cpim::{DomainPattern, Presentation, Rule};
+
+    fn table(rule: Rule) -> Presentations {
+        Presentations::new(vec![Presentation {
+            home: DomainPattern::Exactly("sip.example".into()),
+            shown_as: if rule == Rule::Same { "".into() } else { "gw.xmpp.example".into() },
+            rule,
+        }])
+    }
+
+    /// RFC 7247 sections 6.4 and 6.5, the XMPP half of each row.
+    #[test]
+    fn rows_of_rfc_7247() {
+        for (local, jid) in [
+            ("f\u{fc}", "f\u{fc}@xmpp.example"),
+            ("o'malley", r"o\27malley@xmpp.example"),
+            ("m&m", r"m\26m@xmpp.example"),
+            ("tsch\u{fc}ss", "tsch\u{fc}ss@xmpp.example"),
+            ("a/b:c<d>e@f\"g h", r"a\2fb\3ac\3cd\3ee\40f\22g\20h@xmpp.example"),
+            (r"c:\5commas", r"c\3a\5c5commas@xmpp.example"),
+        ] {
+            let address = ImUri::from_parts(local.into(), "xmpp.example".into()).unwrap();
+            let mut out = Vec::new();
+            write_native(&address, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), jid);
+            assert_eq!(to_cpim(&JidParts::parse(jid).unwrap(), &Presentations::default()).unwrap(), address);
+        }
+    }
+
+    #[test]
+    fn each_rule_leads_there_and_back() {
+        let juliet = ImUri::parse("im:juliet@sip.example").unwrap();
+        for (rule, expected) in [
+            (Rule::Same, "juliet@sip.example"),
+            (Rule::Map, "juliet@gw.xmpp.example"),
+            (Rule::Encode, r"juliet\40sip.example@gw.xmpp.example"),
+        ] {
+            let mut out = Vec::new();
+            write_presented(&juliet, &table(rule), &mut out).unwrap();
+            let text = String::from_utf8(out).unwrap();
+            assert_eq!(text, expected);
+            assert_eq!(to_cpim(&JidParts::parse(&text).unwrap(), &table(rule)).unwrap(), juliet);
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_an_address_is_refused() {
+        let jid = |text: &'static str| to_cpim(&JidParts::parse(text).unwrap(), &table(Rule::Encode));
+        assert_eq!(jid("gw.xmpp.example"), Err(AddressError::NoUser));
+        assert_eq!(jid("nobody@gw.xmpp.example"), Err(AddressError::Unknown));
+        assert_eq!(jid(r"nobody\40elsewhere@gw.xmpp.example"), Err(AddressError::Unknown));
+        for local in [" edge", "edge ", "\u{2654}"] {
+            let address = ImUri::from_parts(local.into(), "xmpp.example".into()).unwrap();
+            assert_eq!(write_native(&address, &mut Vec::new()), Err(AddressError::Malformed), "{local:?}");
+        }
+    }
+}

@@ -1,0 +1,5 @@
+//! XMPP to CPIM and back, without state: one file per subject.
+
+pub mod address;
+pub mod error;
+pub mod message;

@@ -1,0 +1,113 @@
+//! The component stream fails: what senders are told, and how it comes back.
+
+use entente_tests::world::{World, attribute, message};
+use std::time::Duration;
+
+#[test]
+fn without_a_link_nothing_is_claimed() {
+    let mut world = World::disconnected(|_| {});
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    let answer = world.take_datagram().expect("an answer");
+    assert!(answer.starts_with("SIP/2.0 504 "), "{answer}");
+    assert!(answer.contains("Warning: 399 gw.example \"not delivered: no link to the XMPP server\"\r\n"), "{answer}");
+    world.accept_component();
+    assert!(world.take_stanzas().is_empty(), "what was refused is not sent later");
+}
+
+#[test]
+fn written_and_then_the_link_breaks_is_unknown() {
+    let mut world = World::new();
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    world.break_stream();
+    let answer = world.take_datagram().expect("an answer");
+    assert!(answer.starts_with("SIP/2.0 504 ") && answer.contains("delivery unknown"), "{answer}");
+}
+
+#[test]
+fn never_written_and_then_the_link_breaks_is_not_delivered() {
+    let mut world = World::new();
+    world.reading = false;
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    world.break_stream();
+    let answer = world.take_datagram().expect("an answer");
+    assert!(answer.starts_with("SIP/2.0 504 ") && answer.contains("not delivered"), "{answer}");
+}
+
+#[test]
+fn a_hung_server_costs_an_honest_answer_and_bounded_memory() {
+    let mut world = World::with(|settings| {
+        settings.xmpp.unsent_limit = 10_000;
+        settings.relay.max_in_flight = 1000;
+    });
+    world.reading = false;
+    for n in 0..200 {
+        world.proxy_sends(message(n, "romeo@xmpp.example", "hello"));
+    }
+    let refused = world.take_statuses();
+    assert!(!refused.is_empty() && refused.iter().all(|&status| status == 480), "{refused:?}");
+    world.advance(Duration::from_millis(2100));
+    let unknown = world.take_statuses();
+    assert!(unknown.iter().all(|&status| status == 504));
+    assert_eq!(refused.len() + unknown.len(), 200, "each has one answer");
+    assert!(world.engine.output_len() < 12_000, "what waits is bounded");
+}
+
+#[test]
+fn the_old_socket_is_gone_before_a_new_one_is_asked_for() {
+    let mut world = World::new();
+    world.server_writes("<stream:error><system-shutdown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/></stream:error>");
+    world.server_writes("</stream:stream>");
+    world.advance(Duration::from_secs(5));
+    assert!(world.connects.is_empty(), "ejabberd takes two connections of a component and spreads stanzas over them");
+    world.carry_out_close().expect("the stream is ended");
+    world.advance(Duration::from_secs(1));
+    assert_eq!(world.connects.len(), 1);
+    world.accept_component();
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    assert!(world.take_stanza().is_some_and(|stanza| stanza.contains("hello")));
+}
+
+#[test]
+fn reconnecting_slows_down_and_never_stops() {
+    let mut world = World::disconnected(|_| {});
+    let mut pauses = Vec::new();
+    for _ in 0..12 {
+        let start = world.now;
+        world.refuse_connection();
+        assert!(world.connects.is_empty(), "not at once");
+        while world.connects.is_empty() {
+            world.advance(Duration::from_millis(10));
+            assert!(world.now - start < Duration::from_secs(60), "it does not give up");
+        }
+        pauses.push(world.now - start);
+    }
+    assert!(pauses[0] <= Duration::from_millis(250), "the first try follows soon: {pauses:?}");
+    assert!(pauses[11] >= Duration::from_secs(5), "later ones wait: {pauses:?}");
+}
+
+#[test]
+fn a_bad_byte_from_the_server_ends_the_stream_and_it_comes_back() {
+    let mut world = World::new();
+    world.server_writes("<message from='romeo@xmpp.example' to='juliet@sip.example'><body>\u{1}</body></message>");
+    assert!(world.take_datagram().is_none());
+    world.carry_out_close().expect("the stream is ended");
+    world.advance(Duration::from_secs(1));
+    world.accept_component();
+}
+
+#[test]
+fn a_bounce_on_the_new_stream_for_the_old_one_is_late() {
+    let mut world = World::new();
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    let stanza = world.take_stanza().unwrap();
+    world.break_stream();
+    assert_eq!(world.take_statuses(), [504]);
+    world.advance(Duration::from_secs(1));
+    world.accept_component();
+    let id = attribute(&stanza, "id").unwrap();
+    world.server_writes(&format!(
+        "<message from='romeo@xmpp.example' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
+         <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+    ));
+    assert_eq!(world.engine.counters().late_failures, 1);
+}

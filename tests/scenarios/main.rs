@@ -1,0 +1,12 @@
+//! One behaviour per file, named by what the user sees, on the simulated network with virtual time.
+
+mod addresses;
+mod barrier;
+mod evidence;
+mod forged_senders;
+mod house;
+mod late_failures;
+mod link;
+mod next_hop;
+mod queues;
+mod tables;
