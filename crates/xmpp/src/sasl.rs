@@ -4,6 +4,8 @@
 //! An [`Exchange`] is one attempt. It sees decoded messages; base64 and the XML elements belong to the stream. Channel
 //! binding (the -PLUS mechanisms) is not offered.
 
+pub mod client;
+
 use crate::jid::{normal_local, same_jid};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;

@@ -3,5 +3,6 @@
 pub mod client;
 pub mod component;
 mod error;
+pub mod initiator;
 
 pub use error::{STREAM_ERROR_NAMESPACE, StreamError};
