@@ -66,10 +66,14 @@ impl<'a> Head<'a> {
         self.all(name).flat_map(ListValues::new)
     }
 
-    /// The value of the first line whose name has no [`HeaderName`] of its own.
+    /// The value of the first line with this name, for fields that have no [`HeaderName`] of their own.
     pub fn other(&self, name: &str) -> Option<&'a [u8]> {
+        let field = HeaderName::classify(name.as_bytes());
+        if field != HeaderName::Other {
+            return self.first(field);
+        }
         self.lines()
-            .find(|line| line.name == HeaderName::Other && line.raw_name.eq_ignore_ascii_case(name.as_bytes()))
+            .find(|line| line.name == field && line.raw_name.eq_ignore_ascii_case(name.as_bytes()))
             .map(|line| line.value)
     }
 

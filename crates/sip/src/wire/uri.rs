@@ -4,10 +4,12 @@
 //! A [`Uri`] is a set of spans over the received bytes. Nothing is decoded or normalised: what is passed on is
 //! [`Uri::raw`], and comparison follows RFC 3261 section 19.1.4 when it is asked for.
 
+use smallvec::SmallVec;
+
 use super::chars::{self, Cursor};
 
 /// Parameters, and headers, that a URI may have.
-const MOST_PARAMETERS: usize = 64;
+const MOST_PARAMETERS: usize = 32;
 
 /// What kind of URI it is. Scheme names ignore case (RFC 3986 section 3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,16 +168,17 @@ impl<'a> Uri<'a> {
 
     /// Parameters are legal, not too many, and none is there twice (RFC 3261 section 19.1.1, RFC 3966 section 3).
     fn check_params(&self) -> Result<(), UriError> {
-        for (place, (name, value)) in self.params().enumerate() {
+        let mut names = SmallVec::<[&[u8]; 8]>::new();
+        for (name, value) in self.params() {
             let legal = chars::all_escaped(name, chars::PARAM)
                 && value
                     .unwrap_or_default()
                     .split(|&byte| byte == b'=')
                     .all(|part| chars::all_escaped(part, chars::PARAM));
-            let repeated = || self.params().take(place).any(|(known, _)| same(known, name));
-            if !legal || place >= MOST_PARAMETERS || repeated() {
+            if !legal || names.len() >= MOST_PARAMETERS || names.iter().any(|known| same(known, name)) {
                 return Err(UriError::Parameters);
             }
+            names.push(name);
         }
         Ok(())
     }
@@ -298,6 +301,9 @@ fn same_optional(a: Option<&[u8]>, b: Option<&[u8]>, same: impl Fn(&[u8], &[u8])
 
 /// Equal up to case and escaping.
 fn same(a: &[u8], b: &[u8]) -> bool {
+    if memchr::memchr(b'%', a).is_none() && memchr::memchr(b'%', b).is_none() {
+        return a.eq_ignore_ascii_case(b);
+    }
     let fold = |unit: Unit| Unit { byte: unit.byte.to_ascii_lowercase(), ..unit };
     units(a).map(fold).eq(units(b).map(fold))
 }

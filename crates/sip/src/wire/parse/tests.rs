@@ -190,6 +190,8 @@ fn more_than_32_lines_are_all_kept() {
     let request = request(&bytes);
     assert_eq!(request.head.len(), 108);
     assert_eq!(request.head.other("x-99"), Some(&b"99"[..]));
+    assert_eq!(request.head.other("cseq"), request.head.first(HeaderName::CSeq));
+    assert_eq!(request.head.other("X-100"), None);
     assert_eq!(
         request.head.lines().map(|line| line.whole.len()).sum::<usize>(),
         request.head.end as usize - "MESSAGE sip:romeo@example.net SIP/2.0\r\n".len()
