@@ -68,13 +68,20 @@ impl<'a> Tag<'a> {
         let end = behind.unwrap_or(rest.len());
         let qualified = self.text.get(self.at..self.at + end).unwrap_or_default();
         self.at += end;
-        let (prefix, local) =
-            if seen & COLON == 0 { ("", qualified) } else { qualified.split_once(':').unwrap_or_default() };
         let starts = |part: &str| {
             part.as_bytes().first().is_some_and(|octet| CLASS[usize::from(*octet)] & (STARTS | FOREIGN) != 0)
         };
-        let prefixed = seen & COLON != 0;
-        if !starts(local) || (prefixed && (!starts(prefix) || memchr(b':', local.as_bytes()).is_some())) {
+        if !starts(qualified) {
+            return Err(Error::Name);
+        }
+        if seen & (COLON | FOREIGN) == 0 {
+            return Ok(Name { qualified, prefix: "", local: qualified });
+        }
+        let (prefix, local) = match memchr(b':', qualified.as_bytes()) {
+            None => ("", qualified),
+            Some(colon) => (qualified.get(..colon).unwrap_or_default(), qualified.get(colon + 1..).unwrap_or_default()),
+        };
+        if !starts(local) || memchr(b':', local.as_bytes()).is_some() {
             return Err(Error::Name);
         }
         if seen & FOREIGN != 0 && !(is_nc_name(local) && (prefix.is_empty() || is_nc_name(prefix))) {
