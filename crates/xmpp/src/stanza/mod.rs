@@ -138,13 +138,18 @@ struct Common<'a> {
 
 impl<'a> Common<'a> {
     fn parse(reader: &Reader<'a, '_>) -> Result<Self, xml::Error> {
-        Ok(Self {
-            from: reader.attribute("from")?,
-            to: reader.attribute("to")?,
-            id: reader.attribute("id")?,
-            lang: reader.language()?,
-            kind: reader.attribute("type")?,
-        })
+        let mut common = Self { from: None, to: None, id: None, lang: reader.language()?, kind: None };
+        for attribute in reader.attributes() {
+            let (name, value) = attribute?;
+            match name {
+                "from" => common.from = Some(value),
+                "to" => common.to = Some(value),
+                "id" => common.id = Some(value),
+                "type" => common.kind = Some(value),
+                _ => {}
+            }
+        }
+        Ok(common)
     }
 }
 
