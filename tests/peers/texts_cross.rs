@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entente_tests::peers::{Baresip, Ejabberd, Prosody, XmppClient, XmppServer};
+use entente_tests::peers::{Baresip, Ejabberd, Linphone, Prosody, XmppClient, XmppServer};
 
 use crate::lab::{ANSWER, Lab};
 
@@ -65,6 +65,27 @@ fn they_talk(lab: &Lab<impl XmppServer>) {
     let mut romeo = lab.xmpp_user("romeo");
     phone_to_user(&mut bob, &mut romeo);
     user_to_phone(&mut romeo, &mut bob);
+}
+
+/// Linphone reports every text as delivered and displayed, in its own way and unasked: that reaches nobody as a text.
+#[test]
+fn a_linphone_and_an_xmpp_user_talk() {
+    let lab = Lab::start("talk-linphone");
+    let mut alice = Linphone::start(&lab.folder, "sip:alice@sip.example", lab.kamailio.port);
+    let mut romeo = lab.xmpp_user("romeo");
+    for text in texts().iter().filter(|text| !text.contains('\n')) {
+        alice.send("sip:romeo@xmpp.example", text);
+        let got = romeo.expect_message();
+        assert_eq!(got.body.as_deref(), Some(text.as_str()));
+        assert_eq!(alice.expect_fate(ANSWER), "Delivered", "it takes 202 for that");
+    }
+    for text in texts() {
+        romeo.send("alice@sip.example", "to-linphone", &text);
+        let (from, got) = alice.expect_message();
+        assert_eq!(lines(&got), lines(&text));
+        assert_eq!(from, "sip:romeo@xmpp.example");
+    }
+    romeo.expect_nothing(Duration::from_secs(1));
 }
 
 #[test]
