@@ -9,7 +9,7 @@ use crate::registrar::AddressOfRecord;
 use crate::wire::{
     Carriage, Essentials, Head, HeaderName, Limits, Message, Method, NameAddr, Refusal, Request, Response,
 };
-use crate::wire::{Scheme, Uri, parse};
+use crate::wire::{Scheme, Uri, parse, print};
 
 /// Max-Forwards of a request that had none (16.6 step 3).
 const MAX_FORWARDS: u8 = 70;
@@ -48,6 +48,12 @@ pub fn admit(request: &Request<'_>, essentials: &Essentials<'_>) -> Result<(), R
         return Err(Refusal { status: 420, reason: "Bad Extension" });
     }
     Ok(())
+}
+
+/// Appends the Unsupported line of the 420 that [`admit`] asks for.
+pub fn write_unsupported(head: &Head<'_>, out: &mut Vec<u8>) {
+    let tags: Vec<_> = head.list(HeaderName::ProxyRequire).collect();
+    print::header(HeaderName::Unsupported, &tags.join(&b", "[..]), out);
 }
 
 /// How many Route values at the front name the proxy and are done with (16.4).

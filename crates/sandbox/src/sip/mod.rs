@@ -22,7 +22,7 @@ use sip::proxy::{self, Destination, Domain, Fork, Verdict};
 use sip::registrar::{AddressOfRecord, Binding, Registrar};
 use sip::transaction::{Answer, Extra, Flow, ServerKey, Transport};
 use sip::wire::framing::Framed;
-use sip::wire::{Essentials, HeaderName, Method, Refusal, Request, Response, Uri};
+use sip::wire::{Essentials, HeaderName, Method, Refusal, Request, Uri};
 use slotmap::{Key, KeyData, SlotMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -116,7 +116,12 @@ impl SipDomain {
         let mut endpoint = settings.endpoint.clone();
         endpoint.sent_by = settings.sent_by.clone().into_bytes();
         Self {
-            realm: Realm::new(&settings.domain, &settings.sent_by, settings.algorithms.clone(), &minter.derive("realm")),
+            realm: Realm::new(
+                &settings.domain,
+                &settings.sent_by,
+                settings.algorithms.clone(),
+                &minter.derive("realm"),
+            ),
             endpoint: Endpoint::new(endpoint, minter.derive("endpoint")),
             registrar: Registrar::new(settings.registrar),
             passed: SlotMap::with_key(),
@@ -229,19 +234,25 @@ impl SipDomain {
         if matches!(request.method, Method::Invite | Method::Bye | Method::Prack | Method::Update) {
             return Err(refusal(405, "Method Not Allowed"));
         }
-        proxy::admit(request, essentials).map_err(|refused| match refused.status {
-            // Unsupported is made of Require; here it would be that of Proxy-Require.
-            420 => refusal(420, "Bad Extension"),
-            _ => refused,
-        })?;
+        if let Err(refused) = proxy::admit(request, essentials) {
+            if refused.status != 420 {
+                return Err(refused);
+            }
+            let mut more = Vec::new();
+            proxy::write_unsupported(&request.head, &mut more);
+            self.respond(asked, &Answer { more: &more, ..Answer::new(420) });
+            return Ok(());
+        }
         let destination = proxy::resolve(request, essentials, &self.realm);
         if destination == Ok(Destination::Ourselves) {
-            return if request.method == Method::Options {
-                self.respond(asked, &Answer { extra: Extra::CAPABILITIES, ..Answer::new(200) });
-                Ok(())
-            } else {
-                Err(refusal(404, "Not Found"))
-            };
+            if request.method != Method::Options {
+                return Err(refusal(404, "Not Found"));
+            }
+            if request.head.list(HeaderName::Require).next().is_some() {
+                return Err(refusal(420, "Bad Extension"));
+            }
+            self.respond(asked, &Answer { extra: Extra::CAPABILITIES, ..Answer::new(200) });
+            return Ok(());
         }
         if self.realm.is_ours(&essentials.from.uri) {
             let Some(user) = self.authenticated(asked, Role::Proxy)? else { return Ok(()) };
@@ -254,7 +265,8 @@ impl SipDomain {
         }
         match destination? {
             Destination::Elsewhere => {
-                let (Some(peer), Some(socket)) = (self.settings.next_hop, self.settings.datagrams.first().copied()) else {
+                let (Some(peer), Some(socket)) = (self.settings.next_hop, self.settings.datagrams.first().copied())
+                else {
                     return Err(refusal(404, "No Way To That Domain"));
                 };
                 let target = Flow { transport: Transport::Udp, socket, peer, stream: None };
@@ -313,8 +325,7 @@ impl SipDomain {
                 without: &[HeaderName::ProxyAuthorization],
             };
             let token = key.data().as_ffi();
-            let done =
-                self.endpoint.forward(self.now, target, asked.transaction, &forwarding, token, &mut self.output);
+            let done = self.endpoint.forward(self.now, target, asked.transaction, &forwarding, token, &mut self.output);
             if done.is_ok()
                 && let Some(passed) = self.passed.get_mut(key)
             {
@@ -394,7 +405,8 @@ impl SipDomain {
     }
 
     fn on_accepted(&mut self, stream: StreamId, listener: SocketId, peer: SocketAddr) {
-        if self.draining || self.streams.len() >= self.settings.streams || !self.settings.listeners.contains(&listener) {
+        if self.draining || self.streams.len() >= self.settings.streams || !self.settings.listeners.contains(&listener)
+        {
             self.output.close(stream);
         } else {
             self.streams.accept(self.now, stream, listener, peer, &self.settings.endpoint.limits);

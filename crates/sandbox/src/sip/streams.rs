@@ -1,9 +1,9 @@
 //! The streams of clients: framing, keep-alives, idle ends.
 
-use slotmap::SecondaryMap;
 use sip::transaction::{Flow, Transport};
 use sip::wire::Limits;
 use sip::wire::framing::Framer;
+use slotmap::SecondaryMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use turn::{SocketId, StreamId, Wheel};
@@ -33,7 +33,14 @@ impl Streams {
         self.peers.len()
     }
 
-    pub(super) fn accept(&mut self, now: Instant, stream: StreamId, listener: SocketId, peer: SocketAddr, limits: &Limits) {
+    pub(super) fn accept(
+        &mut self,
+        now: Instant,
+        stream: StreamId,
+        listener: SocketId,
+        peer: SocketAddr,
+        limits: &Limits,
+    ) {
         let flow = Flow { transport: Transport::Tcp, socket: listener, peer, stream: Some(stream) };
         self.peers.insert(stream, Peer { framer: Framer::new(limits), flow, heard: now, ending: false });
         self.wheel.arm(now, now + IDLE, stream);
