@@ -10,6 +10,7 @@ mod metrics;
 pub use metrics::Metrics;
 
 use crate::config::{Log, LogFormat};
+use std::io::IsTerminal;
 use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
@@ -19,7 +20,7 @@ use tracing_subscriber::{Layer, Registry, fmt};
 /// Writes events from here on as `log` says.
 pub fn start(log: &Log) -> Result<(), TryInitError> {
     let levels: Targets = log.level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
-    let lines = fmt::layer().with_writer(std::io::stderr);
+    let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
