@@ -1,14 +1,17 @@
 //! The edge of entente: the only crate that knows sockets, the clock, files and signals.
 //!
 //! [`driver`] runs machines ([`turn::Machine`]) on one thread; [`net`] holds the sockets it does so with; [`config`] reads
-//! gateway.toml; [`telemetry`] sets up the log; [`admin`] serves health and metrics; [`program`] runs it all until a signal
-//! ends it. No header, stanza or status code is spelled in this crate.
+//! gateway.toml and [`assembly`] makes the engine's settings of it; [`telemetry`] sets up the log; [`measures`] names the
+//! engine's counters, which [`admin`] serves beside the health; [`program`] runs it all until a signal ends it. No header,
+//! stanza or status code is spelled in this crate.
 
 #![forbid(unsafe_code)]
 
 pub mod admin;
+pub mod assembly;
 pub mod config;
 pub mod driver;
+pub mod measures;
 pub mod net;
 pub mod program;
 pub mod telemetry;

@@ -2,13 +2,23 @@
 
 #![forbid(unsafe_code)]
 
+use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
+use engine::Engine;
+use gateway::assembly;
 use gateway::config::{self, Config, Overrides};
+use gateway::driver::{self, Ended};
+use gateway::program::{self, Surroundings};
+use gateway::telemetry;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 /// The configuration or the arguments are wrong (EX_USAGE).
 const WRONG_USE: u8 = 64;
+/// Something outside is not as the configuration says: an address is taken, a name unknown (EX_UNAVAILABLE).
+const UNAVAILABLE: u8 = 69;
+/// The gateway ended while something was open.
+const UNFINISHED: u8 = 1;
 
 /// A gateway between XMPP and SIP instant messaging.
 #[derive(Parser)]
@@ -20,6 +30,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
+    /// Runs the gateway until a signal ends it: SIGTERM and SIGINT let it finish what is open, a second one does not.
+    Run(Configured),
     /// Checks the configuration and tells everything that is wrong with it.
     Check(Configured),
 }
@@ -49,6 +61,17 @@ fn main() -> ExitCode {
         }
     };
     match arguments.command {
+        Command::Run(configured) => match load(&configured) {
+            Ok(config) => match run(&config) {
+                Ok(Ended::Quiet) => ExitCode::SUCCESS,
+                Ok(Ended::Overdue | Ended::Stopped) => UNFINISHED.into(),
+                Err(error) => {
+                    eprintln!("{error:#}");
+                    UNAVAILABLE.into()
+                }
+            },
+            Err(code) => code,
+        },
         Command::Check(configured) => match load(&configured) {
             Ok(config) => {
                 for warning in &config.warnings {
@@ -69,4 +92,20 @@ fn load(configured: &Configured) -> Result<Config, ExitCode> {
         eprintln!("{errors}");
         WRONG_USE.into()
     })
+}
+
+fn run(config: &Config) -> anyhow::Result<Ended> {
+    telemetry::start(&config.log).context("the log cannot be started")?;
+    for warning in &config.warnings {
+        tracing::warn!("{warning}");
+    }
+    let Surroundings { next_hops, wiring, names, admin } = program::prepare(config)?;
+    let mut seed = turn::Seed::default();
+    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
+    let engine = Engine::new(assembly::engine_settings(config, &next_hops), seed, driver::now());
+    let version = env!("CARGO_PKG_VERSION");
+    tracing::info!(version, listen = ?config.sip.listen, next_hop = ?next_hops, "entente runs");
+    let ended = program::run(vec![(Box::new(engine), wiring)], names, admin)?;
+    tracing::info!(?ended, "entente ends");
+    Ok(ended)
 }
