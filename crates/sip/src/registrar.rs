@@ -137,7 +137,7 @@ impl Registrar {
                 return Err(refusal(400, "Bad Request: Contact * Without Expires 0").into());
             }
             let bindings = self.bindings.get(aor).map_or(&[][..], Vec::as_slice);
-            if bindings.iter().any(|binding| binding.is_newer(call_id, cseq)) {
+            if bindings.iter().any(|binding| binding.outdates(call_id, cseq)) {
                 return Err(OUT_OF_ORDER.into());
             }
             self.replace(aor, Vec::new());
@@ -149,7 +149,7 @@ impl Registrar {
             let asked = self.parse_contact(contact, header_expires)?;
             let same = |binding: &Binding| Uri::parse(&binding.uri).is_ok_and(|uri| uri.equivalent(&asked.contact.uri));
             // The order of Call-ID and CSeq is that of requests: two contacts of this one do not stand in each other's way.
-            if current.iter().any(|binding| same(binding) && binding.is_newer(call_id, cseq)) {
+            if current.iter().any(|binding| same(binding) && binding.outdates(call_id, cseq)) {
                 return Err(OUT_OF_ORDER.into());
             }
             next.retain(|binding| !same(binding));
@@ -261,7 +261,7 @@ impl Registrar {
 
 impl Binding {
     /// Whether a request with this Call-ID and CSeq comes too late to change the binding (10.3 step 7).
-    fn is_newer(&self, call_id: &[u8], cseq: CSeq<'_>) -> bool {
+    fn outdates(&self, call_id: &[u8], cseq: CSeq<'_>) -> bool {
         self.call_id == call_id && cseq.number <= self.cseq
     }
 

@@ -51,7 +51,8 @@ pub enum Event<'a> {
         request: Request<'a>,
         /// Its fields that every request has.
         essentials: Essentials<'a>,
-        /// A hash that only retransmissions of the same request share, the same after a restart with the same seed.
+        /// A hash that only retransmissions of the same request share; the same after a restart of the same program with
+        /// the same seed.
         hash: u128,
     },
     /// A client transaction ended.

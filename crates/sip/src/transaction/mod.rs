@@ -1,10 +1,11 @@
 //! Transactions (RFC 3261 section 17): one request and its responses.
 //!
-//! * [`key`](self) tells which transaction a message belongs to (17.1.3, 17.2.3).
-//! * An *open* server transaction ([`open`]) has come out of the endpoint and waits for its final answer.
-//! * A *finished* one ([`finished`]) is kept until Timer J, as little of it as is needed to repeat its answer.
-//! * A client transaction ([`client`]) repeats its request by Timer E and ends with a final response, with Timer F, or
-//!   with a failure of the transport.
+//! * `key` tells which transaction a message belongs to (17.1.3, 17.2.3).
+//! * An *open* server transaction (`open`) has come out of the endpoint and waits for its final answer.
+//! * A *finished* one (`finished`) is kept until Timer J, as little of it as is needed to repeat its answer.
+//! * A client transaction (`client`) repeats its request by Timer E and ends with a final response, with Timer F, or with a
+//!   failure of the transport.
+//! * `route` tells where responses go (18.2.2, RFC 3581), `answer` prints them.
 //!
 //! These are tables and functions over their rows; [`Endpoint`](crate::endpoint::Endpoint) drives them. Requests other
 //! than MESSAGE and its kin take the same machine: an INVITE is only ever refused here, and a refusal is repeated when the

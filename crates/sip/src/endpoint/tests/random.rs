@@ -144,3 +144,78 @@ proptest! {
         stage.assert_empty();
     }
 }
+
+/// A message with a few bytes changed, cut or doubled.
+fn spoiled() -> impl Strategy<Value = Vec<u8>> {
+    let change = (any::<prop::sample::Index>(), any::<u8>(), 0..4u8);
+    let seed = prop_oneof![
+        Just(message()),
+        Just(
+            Text { more: "Require: a,\"b,c\"\r\nTimestamp: 1 2\r\nRoute: <sip:h;lr>\r\n".into(), ..Text::default() }
+                .print()
+        ),
+        Just(
+            Text {
+                via: "SIP/2.0/UDP [::1]:1 ;rport;received=1;maddr=h;x=\"a;b\\\"\", SIP/2.0/TCP b;branch=z9hG4bK1"
+                    .into(),
+                ..Text::default()
+            }
+            .print()
+        ),
+        Just(message().replacen("MESSAGE sip:romeo@xmpp.example SIP/2.0", "SIP/2.0 200 OK", 1)),
+    ];
+    (seed, proptest::collection::vec(change, 0..6)).prop_map(|(text, changes)| {
+        let mut bytes = text.into_bytes();
+        for (at, byte, kind) in changes {
+            let at = at.index(bytes.len().max(1));
+            match kind {
+                _ if at >= bytes.len() => bytes.push(byte),
+                0 => bytes[at] = byte,
+                1 => bytes.insert(at, byte),
+                2 => drop(bytes.remove(at)),
+                _ => bytes.truncate(at),
+            }
+        }
+        bytes
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 3000, ..ProptestConfig::default() })]
+    #[test]
+    fn whatever_arrives_is_answered_once_or_dropped_and_counted(bytes in spoiled(), stream: bool) {
+        let mut stage = Stage::new();
+        let flow = if stream { stage.tcp() } else { udp(5061) };
+        let now = stage.now();
+        match stage.endpoint.handle_message(now, flow, &bytes, &mut stage.out) {
+            Event::Request { transaction, .. } => {
+                prop_assert_eq!(stage.out.poll_action(), None);
+                let answer = Answer { extra: Extra::CAPABILITIES | Extra::UNSUPPORTED, ..Answer::new(420) };
+                stage.endpoint.respond(now, transaction, &answer, &mut stage.out);
+                let action = stage.out.poll_action();
+                let sent = match &action {
+                    Some(Action::SendDatagram { bytes, .. }) => stage.out.datagram(bytes),
+                    Some(Action::Write { stream }) => stage.out.unsent(*stream),
+                    other => panic!("{other:?}"),
+                };
+                // What was whole enough to come out is whole enough to be answered: whoever asked can read it.
+                let Ok(Message::Response(response)) = wire::parse(sent, Carriage::Stream, &stage.endpoint.settings.limits) else {
+                    panic!("{}", String::from_utf8_lossy(sent))
+                };
+                prop_assert!(response.status == 420 && response.essentials().is_some());
+            }
+            Event::None => {
+                let counters = *stage.endpoint.counters();
+                let refused = counters.refused + counters.cancels;
+                let sent = std::iter::from_fn(|| stage.out.poll_action()).count() as u64;
+                prop_assert_eq!(sent, refused);
+                let dropped = counters.dropped_keep_alive + counters.dropped_not_sip + counters.dropped_unfinished
+                    + counters.dropped_no_via + counters.dropped_too_long + counters.dropped_ack
+                    + counters.dropped_malformed_response + counters.dropped_foreign_response
+                    + counters.dropped_stray_response + counters.dropped_vias;
+                prop_assert_eq!(refused + dropped, 1, "{:?}", counters);
+            }
+            event => prop_assert!(false, "{event:?}"),
+        }
+    }
+}
