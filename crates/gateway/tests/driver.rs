@@ -1,7 +1,7 @@
 //! The driver with real sockets on loopback: what the contract of `turn::Machine` promises a machine, and its peers.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
-use gateway::driver::{Control, Driver, Ended, Hosted, Socket, Wiring};
+use gateway::driver::{Control, Direction, Driver, Ended, Hosted, Seen, Socket, WireTap, Wiring};
 use gateway::net::{self, Names};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -449,6 +449,45 @@ fn timeouts_come_when_due() {
     assert_eq!(bench.next(), Told::Timeout);
     assert!(start.elapsed() >= Duration::from_millis(80));
     assert!(start.elapsed() < PATIENCE);
+}
+
+/// Keeps what goes by.
+struct Keeper(mpsc::Sender<(Direction, bool, SocketAddr, SocketAddr, Vec<u8>)>);
+
+impl WireTap for Keeper {
+    fn see(&mut self, seen: &Seen<'_>) {
+        assert_eq!(seen.machine, "test");
+        let _ = self.0.send((seen.direction, seen.datagram, seen.local, seen.peer, seen.bytes.to_vec()));
+    }
+}
+
+#[test]
+fn a_tap_sees_every_byte_with_its_way_and_its_ends() {
+    let mut wiring = Wiring::new("test");
+    let (datagrams, listener) = (datagrams(&mut wiring), listener(&mut wiring));
+    let (sender, seen) = mpsc::channel();
+    wiring.tap = Some(Box::new(Keeper(sender)));
+    let (machine, told) = probe(echo);
+    let bench = Bench::run(machine, told, wiring);
+
+    let client = UdpSocket::bind(loopback()).unwrap();
+    client.set_read_timeout(Some(PATIENCE)).unwrap();
+    client.send_to(b"datagram", datagrams).unwrap();
+    client.recv_from(&mut [0; 16]).unwrap();
+    let mut stream = patient(TcpStream::connect(listener).unwrap());
+    stream.write_all(b"stream").unwrap();
+    stream.read_exact(&mut [0; 6]).unwrap();
+
+    let mut expected = Vec::new();
+    for (datagram, local, peer, bytes) in [
+        (true, datagrams, client.local_addr().unwrap(), &b"datagram"[..]),
+        (false, listener, stream.local_addr().unwrap(), b"stream"),
+    ] {
+        expected.push((Direction::In, datagram, local, peer, bytes.to_vec()));
+        expected.push((Direction::Out, datagram, local, peer, bytes.to_vec()));
+    }
+    assert_eq!(seen.iter().take(4).collect::<Vec<_>>(), expected);
+    bench.end(Control::Stop);
 }
 
 /// Has more to do than it does in one timeout.
