@@ -6,4 +6,5 @@
 #![forbid(unsafe_code)]
 
 pub mod sip;
+pub mod users;
 pub mod xmpp;
