@@ -206,11 +206,22 @@ fn an_idle_driver_takes_no_turns() {
 
 #[test]
 fn an_unreachable_peer_of_datagrams_is_reported_at_once() {
+    unreachable_on(loopback());
+    // Not every machine that tests has IPv6.
+    let v6 = SocketAddr::from((std::net::Ipv6Addr::LOCALHOST, 0));
+    if UdpSocket::bind(v6).is_ok() {
+        unreachable_on(v6);
+    }
+}
+
+fn unreachable_on(loopback: SocketAddr) {
     let mut wiring = Wiring::new("test");
-    let address = datagrams(&mut wiring);
+    let socket = net::bind_datagrams(loopback).unwrap();
+    let address = socket.local_addr().unwrap();
+    wiring.sockets.push(Socket::Datagrams(socket));
     // A port where nobody listens any more.
-    let dead = UdpSocket::bind(loopback()).unwrap().local_addr().unwrap();
-    let alive = UdpSocket::bind(loopback()).unwrap();
+    let dead = UdpSocket::bind(loopback).unwrap().local_addr().unwrap();
+    let alive = UdpSocket::bind(loopback).unwrap();
     alive.set_read_timeout(Some(PATIENCE)).unwrap();
     let (machine, told) = probe(move |_, told, output| {
         if matches!(told, Told::Datagram(_)) {
@@ -231,6 +242,42 @@ fn an_unreachable_peer_of_datagrams_is_reported_at_once() {
     let settled = bench.turns();
     std::thread::sleep(Duration::from_millis(200));
     assert_eq!(bench.turns(), settled, "the error queue is empty and does not keep the driver awake");
+    bench.end(Control::Stop);
+}
+
+/// One driver runs both ends: the first machine connects to the second, which echoes.
+#[test]
+fn machines_of_one_driver_talk_over_their_sockets() {
+    let mut accepting = Wiring::new("accepting");
+    let address = listener(&mut accepting);
+    let (mut caller, told) = probe(|_, told, output| {
+        let Told::Received(stream, data) = told else { return 0 };
+        if data.len() < 1 << 20 {
+            return 0;
+        }
+        output.close(*stream);
+        data.len()
+    });
+    let stream = caller.output.connect(Target::Address(address));
+    caller.output.stream(stream).unwrap().resize(1 << 20, b'x');
+    let (callee, callee_told) = probe(echo);
+    let parts: Vec<(Box<dyn Hosted>, Wiring)> =
+        vec![(Box::new(caller), Wiring::new("calling")), (Box::new(callee), accepting)];
+    let (driver, controls) = Driver::new(parts, Arc::new(Names::new()));
+    let thread = std::thread::spawn(move || driver.run().unwrap());
+    assert_eq!(told.recv_timeout(PATIENCE), Ok(Told::Connected(stream)));
+    let last = loop {
+        match told.recv_timeout(PATIENCE).unwrap() {
+            Told::Received(..) => {}
+            other => break other,
+        }
+    };
+    assert_eq!(last, Told::Closed(stream, CloseCause::Ours));
+    let closed =
+        std::iter::from_fn(|| callee_told.recv_timeout(PATIENCE).ok()).find(|told| matches!(told, Told::Closed(..)));
+    assert!(matches!(closed, Some(Told::Closed(_, CloseCause::Peer))), "{closed:?}");
+    controls.blocking_send(Control::Stop).unwrap();
+    assert_eq!(thread.join().unwrap(), Ended::Stopped);
 }
 
 #[test]
