@@ -18,8 +18,9 @@ use crate::options::Options;
 /// Every address under its own name on both sides, the UAS as next hop, this generator as XMPP server.
 const CONFIGURATION: &str = include_str!("../gateway.toml");
 
-/// How long a gateway may take to end by itself.
-const PATIENCE: u64 = 10 * SECOND;
+/// A gateway that is told to end may first finish what is open, but its XMPP server is no longer there: after the first of
+/// these times it is told again, after the second it is ended.
+const PATIENCE: [u64; 2] = [SECOND, 5 * SECOND];
 
 /// A gateway that we started, or one that others did.
 pub(crate) enum Gateway {
@@ -119,15 +120,18 @@ impl Running {
     }
 
     fn stop(&mut self) -> Option<ExitStatus> {
-        let clock = Clock::start();
         // A process number is never negative nor as large as this conversion would mind.
         let pid = Pid::from_raw(i32::try_from(self.child.id()).ok()?);
-        let _ = kill(pid, Signal::SIGTERM);
-        while clock.now() < PATIENCE {
-            if let Ok(Some(status)) = self.child.try_wait() {
-                return Some(status);
+        for patience in PATIENCE {
+            let clock = Clock::start();
+            // It may have ended by itself meanwhile.
+            let _ = kill(pid, Signal::SIGTERM);
+            while clock.now() < patience {
+                if let Ok(Some(status)) = self.child.try_wait() {
+                    return Some(status);
+                }
+                pause(Duration::from_millis(10));
             }
-            pause(Duration::from_millis(10));
         }
         let _ = self.child.kill();
         self.child.wait().ok()

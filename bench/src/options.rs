@@ -24,7 +24,8 @@ all messages due in that time (in an open loop from the due time, so a pause of 
 (schedstat of every thread of the process and its descendants) and memory (PSS, RSS).
 
 A message is LOST when it did not come out and nobody was told: no final answer, or a 2xx, to a SIP sender; no stanza error to
-an XMPP sender.";
+an XMPP sender. REFUSED BUT DELIVERED are messages that came out although the sender was told they did not; a 504 for what
+the gateway cannot know counts among them.";
 
 const EXAMPLES: &str = "\
 Examples:

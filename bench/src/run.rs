@@ -149,12 +149,13 @@ impl<'o> Bench<'o> {
     /// Takes in, sends what is due, lets everything leave; waits, not beyond `limit`, when there was nothing to do.
     fn turn(&mut self, limit: u64, sending: bool) -> Result<()> {
         let clock = self.clock;
+        // Before anything is read: a server that hangs and is then cut off must not read in between.
+        self.commit_faults(clock.now());
         let mut active = self.sip.receive(&mut self.traffic, || clock.now())?;
         let now = clock.now();
         active |= self.xmpp.receive(&mut self.traffic, now)?;
         if now >= self.next_coarse {
             self.next_coarse = now + COARSE;
-            self.commit_faults(now);
             self.traffic.courses().for_each(|course| course.expire(now));
             self.sip.retransmit(&mut self.traffic, now);
             if let Some(failure) = self.sip.failure() {
