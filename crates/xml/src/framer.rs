@@ -1,6 +1,5 @@
 //! Where the stanzas of a stream begin and end, found without parsing them.
 
-use crate::tag::{Part, Tag, TagEnd, is_white_space};
 use crate::{Error, Limits};
 use memchr::memchr;
 
@@ -96,15 +95,6 @@ pub enum Frame<'a> {
 
 /// The octets in front of a `>` that say what it ends: `/`, `]]`, `?`.
 const LOOKED_BACK: usize = 2;
-/// What matters inside a tag.
-const ENDS_TAG: [bool; 256] = {
-    let mut matters = [false; 256];
-    matters[b'>' as usize] = true;
-    matters[b'<' as usize] = true;
-    matters[b'\'' as usize] = true;
-    matters[b'"' as usize] = true;
-    matters
-};
 const CDATA: &[u8] = b"<![CDATA[";
 
 impl Framer {
@@ -172,7 +162,7 @@ impl Framer {
                 }
                 Place::Tag { mut attributes } => {
                     let rest = data.get(self.at..).unwrap_or_default();
-                    let Some(found) = rest.iter().position(|octet| ENDS_TAG[usize::from(*octet)]) else {
+                    let Some(found) = rest.iter().position(|octet| matches!(octet, b'>' | b'\'' | b'"' | b'<')) else {
                         self.at = data.len();
                         return self.wait(data, start);
                     };
@@ -393,26 +383,31 @@ impl Framer {
 /// `<?xml version="1.x" encoding="UTF-8" ...?>` (XML 1.0 section 2.8; RFC 6120 section 11.5).
 fn check_declaration(bytes: &[u8]) -> Result<(), Error> {
     let text = std::str::from_utf8(bytes).map_err(|_| Error::NotUtf8)?;
-    let mut tag = Tag::new(text, "<?".len());
-    if tag.name()?.qualified != "xml" {
-        return Err(Error::ProcessingInstruction);
-    }
+    let inner = text.strip_prefix("<?").and_then(|text| text.strip_suffix("?>")).ok_or(Error::Declaration)?;
+    let Some(attributes) = inner.strip_prefix("xml").filter(|rest| rest.starts_with([' ', '\t', '\r', '\n'])) else {
+        return Err(if inner.starts_with("xml") && inner.len() == 3 {
+            Error::Declaration
+        } else {
+            Error::ProcessingInstruction
+        });
+    };
     let mut version = false;
-    let mut first = true;
-    loop {
-        match tag.part()? {
-            Part::Attribute(attribute) => match attribute.name.qualified {
-                "version" if first && attribute.raw.starts_with("1.") => version = true,
-                "encoding" if attribute.raw.eq_ignore_ascii_case("UTF-8") => {}
-                "encoding" => return Err(Error::Encoding),
-                "standalone" => {}
-                _ => return Err(Error::Declaration),
-            },
-            Part::End(TagEnd::Declaration) if version => return Ok(()),
-            Part::End(_) => return Err(Error::Declaration),
+    for (place, attribute) in crate::attribute::attributes(attributes, 0).enumerate() {
+        let (name, value) = attribute?;
+        match (place, name) {
+            (0, "version") if value.starts_with("1.") => version = true,
+            (_, "encoding") if value.eq_ignore_ascii_case("UTF-8") => {}
+            (_, "encoding") => return Err(Error::Encoding),
+            (_, "standalone") => {}
+            _ => return Err(Error::Declaration),
         }
-        first = false;
     }
+    if version { Ok(()) } else { Err(Error::Declaration) }
+}
+
+/// The `S` production.
+pub(crate) fn is_white_space(octet: u8) -> bool {
+    matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! A strict pull reader over one whole element.
 
 use crate::namespace::{Bindings, Bound};
-use crate::tag::{Name, Part, Tag, TagEnd, Written};
-use crate::text::{append_cdata, append_text, attribute_value, check_characters};
-use crate::{Error, Limits, StreamNamespaces};
+use crate::text::{append_cdata, append_text, attribute_value, check_characters, is_plain_value, split_name};
+use crate::{Error, Limits, StreamNamespaces, attribute};
 use memchr::memchr;
+use quick_xml::parser::{ElementParser, Parser};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -128,13 +128,13 @@ impl<'a, 'n> Reader<'a, 'n> {
         }
         let mut text = Cow::Borrowed("");
         loop {
-            let mut markup = self.rest();
-            if !markup.starts_with('<') {
-                let end = memchr(b'<', markup.as_bytes()).ok_or(Error::Unclosed)?;
-                append_text(markup.get(..end).unwrap_or_default(), &mut text)?;
+            let rest = self.rest();
+            let end = memchr(b'<', rest.as_bytes()).ok_or(Error::Unclosed)?;
+            if end > 0 {
+                append_text(rest.get(..end).unwrap_or_default(), &mut text)?;
                 self.at += end;
-                markup = self.rest();
             }
+            let markup = self.rest();
             if let Some(section) = markup.strip_prefix("<![CDATA[") {
                 let (content, consumed) = cdata(section)?;
                 append_cdata(content, &mut text);
@@ -272,48 +272,56 @@ impl<'a, 'n> Reader<'a, 'n> {
             [b'<', b'!' | b'/', ..] => return Err(Error::Markup),
             _ => {}
         }
+        let end = ElementParser::Outside.feed(markup.as_bytes()).ok_or(Error::Unclosed)?;
+        let inside = markup.get(1..end).unwrap_or_default();
+        let (content, empty) = match inside.strip_suffix('/') {
+            Some(content) => (content, true),
+            None => (inside, false),
+        };
         if self.open.len() >= self.limits.depth {
             return Err(Error::TooDeep);
         }
-        let start = self.at;
-        let mut tag = Tag::new(self.text, start + 1);
-        let Name { qualified, prefix, local } = tag.name()?;
+        if self.header && empty {
+            return Err(Error::Unclosed);
+        }
+        let white_space = |octet: &u8| crate::framer::is_white_space(*octet);
+        let name_len = content.as_bytes().iter().position(white_space).unwrap_or(content.len());
+        let qualified = content.get(..name_len).unwrap_or_default();
+        let (prefix, local) = split_name(qualified)?;
         let outer_bindings = self.bindings.len();
-        self.empty = match self.read_attributes(&mut tag)? {
-            TagEnd::Open => false,
-            TagEnd::Empty if !self.header => true,
-            TagEnd::Empty => return Err(Error::Unclosed),
-            TagEnd::Declaration => return Err(Error::Attribute),
-        };
+        self.read_attributes(content, name_len)?;
         let namespace = self.bindings.resolve(prefix)?;
-        self.open.push(Open { qualified, local, namespace, outer_bindings, start });
-        self.at = tag.position();
+        self.open.push(Open { qualified, local, namespace, outer_bindings, start: self.at });
+        self.at += end + 1;
+        self.empty = empty;
         self.begun = true;
         Ok(Event::Start)
     }
 
     /// Enters the declarations and keeps the attributes, all checked.
-    fn read_attributes(&mut self, tag: &mut Tag<'a>) -> Result<TagEnd, Error> {
+    fn read_attributes(&mut self, content: &'a str, name_len: usize) -> Result<(), Error> {
         self.attributes.clear();
+        if content.len() == name_len {
+            return Ok(());
+        }
         // Prefixes are resolved when all declarations are known; until then `prefixes` holds them.
         let mut prefixes: SmallVec<[&'a str; 8]> = SmallVec::new();
         let outer_bindings = self.bindings.len();
-        let mut count = 0;
-        let end = loop {
-            let Written { name, raw, plain } = match tag.part()? {
-                Part::Attribute(attribute) => attribute,
-                Part::End(end) => break end,
-            };
-            count += 1;
-            if count > self.limits.attributes {
+        for (count, attribute) in attribute::attributes(content, name_len).enumerate() {
+            let (name, raw) = attribute?;
+            if count >= self.limits.attributes {
                 return Err(Error::TooManyAttributes);
             }
-            // What cannot be resolved is told now, whether or not anyone asks for the value.
-            let value = if plain { Cow::Borrowed(raw) } else { attribute_value(raw)? };
-            let declared = match (name.prefix, name.local) {
+            let plain = is_plain_value(raw)?;
+            let (prefix, local) = split_name(name)?;
+            let declared = match (prefix, local) {
                 ("", "xmlns") => "",
                 ("xmlns", declared) => declared,
-                (prefix, local) => {
+                _ => {
+                    if !plain {
+                        // What cannot be resolved is told now, whether or not anyone asks for the value.
+                        attribute_value(raw)?;
+                    }
                     self.attributes.push(Attribute { namespace: Bound::None, local, raw, plain });
                     prefixes.push(prefix);
                     continue;
@@ -322,8 +330,9 @@ impl<'a, 'n> Reader<'a, 'n> {
             if self.bindings.own().skip(outer_bindings).any(|(own, _)| own == declared) {
                 return Err(Error::DuplicateAttribute);
             }
-            self.bindings.declare(declared, value, self.limits.namespaces)?;
-        };
+            let uri = if plain { Cow::Borrowed(raw) } else { attribute_value(raw)? };
+            self.bindings.declare(declared, uri, self.limits.namespaces)?;
+        }
         for (index, prefix) in prefixes.iter().enumerate() {
             let Some(attribute) = self.attributes.get(index) else { break };
             // An attribute without a prefix has no namespace, whatever the default is (Namespaces in XML 1.0 section 6.2).
@@ -340,19 +349,17 @@ impl<'a, 'n> Reader<'a, 'n> {
                 attribute.namespace = namespace;
             }
         }
-        Ok(end)
+        Ok(())
     }
 
     /// Behind `</`.
     fn end_tag(&mut self, tag: &'a str) -> Result<Event<'a>, Error> {
-        let Some(open) = self.open.last() else { return Err(Error::MismatchedEnd) };
-        let behind = tag.strip_prefix(open.qualified).ok_or(Error::MismatchedEnd)?;
-        let behind = behind.trim_start_matches([' ', '\t', '\r', '\n']);
-        match behind.as_bytes().first() {
-            None => return Err(Error::Unclosed),
-            Some(b'>') => self.at = self.text.len() - behind.len() + 1,
-            Some(_) => return Err(Error::MismatchedEnd),
+        let end = memchr(b'>', tag.as_bytes()).ok_or(Error::Unclosed)?;
+        let name = tag.get(..end).unwrap_or_default().trim_end_matches([' ', '\t', '\r', '\n']);
+        if self.open.last().is_none_or(|open| open.qualified != name) {
+            return Err(Error::MismatchedEnd);
         }
+        self.at += end + 3;
         self.leave();
         Ok(Event::End)
     }

@@ -1,9 +1,7 @@
 //! Characters: which are allowed, what references stand for, how names look.
 
 use crate::Error;
-use memchr::{memchr, memchr_iter, memchr3};
-use quick_xml::escape::resolve_xml_entity;
-use quick_xml::events::BytesRef;
+use memchr::{memchr, memchr_iter, memchr2};
 use std::borrow::Cow;
 
 /// The `Char` production of XML 1.0 section 2.2.
@@ -29,8 +27,40 @@ pub(crate) fn check_characters(bytes: &[u8]) -> Result<&str, Error> {
     Ok(text)
 }
 
-/// A name without a colon.
-pub(crate) fn is_nc_name(name: &str) -> bool {
+/// The prefix (empty if none) and the local part of a qualified name (Namespaces in XML 1.0 section 4).
+pub(crate) fn split_name(name: &str) -> Result<(&str, &str), Error> {
+    let mut colon = None;
+    let mut plain = true;
+    for (place, octet) in name.bytes().enumerate() {
+        match octet {
+            b'a'..=b'z' | b'A'..=b'Z' | b'_' => {}
+            b'0'..=b'9' | b'-' | b'.' if place > 0 => {}
+            b':' if colon.is_none() => colon = Some(place),
+            0x80.. => plain = false,
+            _ => return Err(Error::Name),
+        }
+    }
+    let (prefix, local) = match colon {
+        None => ("", name),
+        Some(colon) => {
+            let prefix = name.get(..colon).unwrap_or_default();
+            if prefix.is_empty() {
+                return Err(Error::Name);
+            }
+            (prefix, name.get(colon + 1..).unwrap_or_default())
+        }
+    };
+    // The local part must begin like a name too.
+    if local.is_empty() || local.starts_with(|c: char| matches!(c, '0'..='9' | '-' | '.')) {
+        return Err(Error::Name);
+    }
+    if !plain && !(is_nc_name(local) && (prefix.is_empty() || is_nc_name(prefix))) {
+        return Err(Error::Name);
+    }
+    Ok((prefix, local))
+}
+
+fn is_nc_name(name: &str) -> bool {
     let mut chars = name.chars();
     chars.next().is_some_and(is_name_start) && chars.all(is_name_char)
 }
@@ -52,16 +82,27 @@ fn is_name_char(c: char) -> bool {
 /// What the reference `name` (between `&` and `;`) stands for (XML 1.0 sections 4.1 and 4.6).
 fn resolve(name: &str) -> Result<char, Error> {
     let Some(number) = name.strip_prefix('#') else {
-        let found = resolve_xml_entity(name).and_then(|text| text.chars().next());
-        return found.ok_or(if is_nc_name(name) { Error::UnknownEntity } else { Error::Reference });
+        return match name {
+            "lt" => Ok('<'),
+            "gt" => Ok('>'),
+            "amp" => Ok('&'),
+            "apos" => Ok('\''),
+            "quot" => Ok('"'),
+            _ if split_name(name).is_ok() => Err(Error::UnknownEntity),
+            _ => Err(Error::Reference),
+        };
     };
-    let (digits, radix) = number.strip_prefix('x').map_or((number, 10), |digits| (digits, 16));
+    let (digits, radix) = match number.strip_prefix('x') {
+        Some(digits) => (digits, 16),
+        None => (number, 10),
+    };
+    // `from_str_radix` would take a sign.
     if digits.is_empty() || !digits.bytes().all(|digit| char::from(digit).is_digit(radix)) {
         return Err(Error::Reference);
     }
-    // What no character has as its number, quick-xml refuses; what XML forbids, it does not.
-    let character = BytesRef::new(name).resolve_char_ref().ok().flatten();
-    character.filter(|c| is_char(*c)).ok_or(Error::ForbiddenCharacter)
+    // So many digits that they do not fit are a character that XML does not have.
+    let code = u32::from_str_radix(digits, radix).map_err(|_| Error::ForbiddenCharacter)?;
+    char::from_u32(code).filter(|c| is_char(*c)).ok_or(Error::ForbiddenCharacter)
 }
 
 /// Splits `rest`, which begins behind an `&`, into the character meant and what follows the `;`.
@@ -69,6 +110,17 @@ fn take_reference(rest: &str) -> Result<(char, &str), Error> {
     let end = memchr(b';', rest.as_bytes()).ok_or(Error::Reference)?;
     let name = rest.get(..end).unwrap_or_default();
     Ok((resolve(name)?, rest.get(end + 1..).unwrap_or_default()))
+}
+
+/// Whether a value of an attribute is what stands there, so that [`attribute_value`] need not look.
+pub(crate) fn is_plain_value(raw: &str) -> Result<bool, Error> {
+    let mut plain = true;
+    let mut less_than = false;
+    for &octet in raw.as_bytes() {
+        less_than |= octet == b'<';
+        plain &= octet != b'&' && octet >= b' ';
+    }
+    if less_than { Err(Error::LessThan) } else { Ok(plain) }
 }
 
 /// The value of an attribute: references resolved, white space made spaces (XML 1.0 section 3.3.3), line ends first made
@@ -103,15 +155,15 @@ pub(crate) fn attribute_value(raw: &str) -> Result<Cow<'_, str>, Error> {
 /// where nothing had to be done.
 pub(crate) fn append_text<'a>(raw: &'a str, text: &mut Cow<'a, str>) -> Result<(), Error> {
     let bytes = raw.as_bytes();
-    if memchr3(b'>', b'&', b'\r', bytes).is_none() {
-        append(raw, text);
-        return Ok(());
-    }
     for place in memchr_iter(b'>', bytes) {
         // XML 1.0 section 2.4: `]]>` must not appear in text.
         if bytes.get(..place).is_some_and(|before| before.ends_with(b"]]")) {
             return Err(Error::CDataEnd);
         }
+    }
+    if memchr2(b'&', b'\r', bytes).is_none() {
+        append(raw, text);
+        return Ok(());
     }
     let text = text.to_mut();
     let mut rest = raw;
