@@ -427,3 +427,31 @@ fn a_lost_connection_is_told_once() {
     wire.input(&Input::Closed { stream, cause: CloseCause::Failed });
     assert_eq!(wire.events, ["Lost"]);
 }
+
+proptest::proptest! {
+    /// Whatever comes, in whatever pieces: no panic, and at most one end.
+    #[test]
+    fn anything_can_come(
+        pieces in proptest::collection::vec(
+            proptest::prop_oneof![
+                proptest::strategy::Just(HEADER.to_owned()),
+                proptest::strategy::Just("<starttls xmlns='urn:ietf:params:xml:ns:xmpp-tls'/>".to_owned()),
+                proptest::strategy::Just(plain("juliet", "secret")),
+                proptest::strategy::Just("<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>".to_owned()),
+                proptest::strategy::Just("<message to='a@b'><body>x</body></message>".to_owned()),
+                proptest::strategy::Just("</stream:stream>".to_owned()),
+                "[<>/='a-z &;!?\\[\\]-]{0,12}",
+                "\\PC{0,8}",
+            ],
+            0..12,
+        )
+    ) {
+        let mut wire = Wire::new(|settings| settings.plain_in_clear = true);
+        for piece in &pieces {
+            wire.say(piece);
+        }
+        let ends = wire.events.iter().filter(|event| event.starts_with("Error(") || *event == "Closed").count();
+        proptest::prop_assert!(ends <= 1, "{:?}", wire.events);
+        proptest::prop_assert_eq!(wire.actions.iter().filter(|action| matches!(action, Action::Close { .. })).count(), ends);
+    }
+}
