@@ -31,6 +31,8 @@ pub(crate) struct Lab<S> {
     pub(crate) server: S,
     pub(crate) kamailio: Kamailio,
     pub(crate) folder: Folder,
+    /// Where the gateway listens for SIP.
+    pub(crate) sip_port: u16,
 }
 
 impl Lab<Prosody> {
@@ -57,7 +59,7 @@ impl<S: XmppServer> Lab<S> {
             .replace("@PROXY_PORT@", &kamailio.port.to_string());
         let entente = Entente::start(&folder, &config);
         server.wait_for_component();
-        Self { entente, server, kamailio, folder }
+        Self { entente, server, kamailio, folder, sip_port }
     }
 
     /// An XMPP user logs in.

@@ -83,6 +83,8 @@ fn a_server_that_hangs_is_504_delivery_unknown() {
     let conversation = lab.alice_sends(ROMEO, "text/plain", "do you hear me", 504);
     let warning = conversation.answer().header("Warning").expect("it says why");
     assert!(warning.starts_with("399 ") && warning.contains("delivery unknown"), "{warning}");
+    let sent = conversation.messages.iter().filter(|traced| traced.sent).count();
+    assert!(sent >= 3, "at once, after 0.5 s and after 1.5 s: {sent}");
     // Before Timer E of the sender reaches T2, so that nothing provisional was needed (RFC 4320 section 4.1).
     assert!(conversation.took < Duration::from_secs(5), "{:?}", conversation.took);
     assert!(conversation.messages.iter().all(|traced| traced.status() != Some(100) || traced.sent));

@@ -31,6 +31,22 @@ pub struct Request<'a> {
     pub body: &'a str,
 }
 
+impl Request<'_> {
+    fn scenario(&self, status: u16) -> String {
+        let mut more: String = self.more.iter().map(|line| format!("{line}\n")).collect();
+        if let Some(content_type) = self.content_type {
+            more.push_str(&format!("Content-Type: {content_type}\n"));
+        }
+        REQUEST
+            .replace("@METHOD@", self.method)
+            .replace("@URI@", self.to)
+            .replace("@FROM@", self.from)
+            .replace("@MORE@", &more)
+            .replace("@BODY@", self.body)
+            .replace("@STATUS@", &status.to_string())
+    }
+}
+
 /// A finished run.
 #[derive(Debug)]
 pub struct Conversation {
@@ -76,17 +92,7 @@ impl Sipp {
     ///
     /// Panics with the whole trace unless there was exactly one final answer, with this status.
     pub fn send(folder: &Folder, port: u16, carrier: Carrier, request: &Request<'_>, status: u16) -> Conversation {
-        let mut more: String = request.more.iter().map(|line| format!("{line}\n")).collect();
-        if let Some(content_type) = request.content_type {
-            more.push_str(&format!("Content-Type: {content_type}\n"));
-        }
-        let scenario = REQUEST
-            .replace("@METHOD@", request.method)
-            .replace("@URI@", request.to)
-            .replace("@FROM@", request.from)
-            .replace("@MORE@", &more)
-            .replace("@BODY@", request.body)
-            .replace("@STATUS@", &status.to_string());
+        let scenario = request.scenario(status);
         let conversation = Self::run(folder, port, free_port(), carrier, &scenario);
         conversation.expect_final(status);
         conversation
@@ -107,12 +113,31 @@ impl Sipp {
         Self::run(folder, port, free_port(), Carrier::Udp, &scenario).expect_final(200);
     }
 
+    /// Sends `request` as [`Sipp::send`] does, over UDP from another loopback address than all peers use.
+    pub fn send_from_elsewhere(folder: &Folder, port: u16, request: &Request<'_>, status: u16) -> Conversation {
+        let conversation =
+            Self::run_from("127.0.0.2", folder, port, free_port(), Carrier::Udp, &request.scenario(status));
+        conversation.expect_final(status);
+        conversation
+    }
+
     /// Runs a whole scenario against `port`.
     pub fn run(folder: &Folder, port: u16, own_port: u16, carrier: Carrier, scenario: &str) -> Conversation {
+        Self::run_from("127.0.0.1", folder, port, own_port, carrier, scenario)
+    }
+
+    fn run_from(
+        own: &str,
+        folder: &Folder,
+        port: u16,
+        own_port: u16,
+        carrier: Carrier,
+        scenario: &str,
+    ) -> Conversation {
         let files = Files::write(folder, own_port, scenario);
         let mut command = SIPP.command();
         command.arg(format!("127.0.0.1:{port}"));
-        files.add_to(&mut command, own_port, carrier);
+        files.add_to(&mut command, own, own_port, carrier);
         command.args(["-m", "1"]);
         // Longer than Timer F, so that a missing answer shows as what it is.
         command.args(["-timeout", "40s", "-timeout_error"]);
@@ -139,7 +164,7 @@ impl Answerer {
         let port = free_port();
         let files = Files::write(folder, port, &scenario);
         let mut command = SIPP.command();
-        files.add_to(&mut command, port, Carrier::Udp);
+        files.add_to(&mut command, "127.0.0.1", port, Carrier::Udp);
         command.args(["-timeout", "120s"]);
         let process = Process::start("sipp answerer", command, &files.log);
         // Bound as soon as nobody else can bind it.
@@ -175,8 +200,8 @@ impl Files {
         }
     }
 
-    fn add_to(&self, command: &mut std::process::Command, port: u16, carrier: Carrier) {
-        command.args(["-i", "127.0.0.1", "-p", &port.to_string()]);
+    fn add_to(&self, command: &mut std::process::Command, own: &str, port: u16, carrier: Carrier) {
+        command.args(["-i", own, "-p", &port.to_string()]);
         command.args(["-t", if carrier == Carrier::Udp { "u1" } else { "t1" }]);
         command.arg("-sf").arg(&self.scenario);
         command.args(["-nostdin", "-trace_msg", "-message_file"]).arg(&self.messages);
