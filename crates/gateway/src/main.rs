@@ -6,9 +6,10 @@ use anyhow::{Context, anyhow};
 use clap::{Args, Parser, Subcommand};
 use engine::Engine;
 use gateway::assembly;
-use gateway::config::{self, Config, Overrides};
+use gateway::config::{self, Config, Log, LogFormat, Overrides};
 use gateway::driver::{self, Ended};
 use gateway::program::{self, Surroundings};
+use gateway::sandbox::{self, NewUser, Options, SandboxError};
 use gateway::telemetry;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -34,6 +35,8 @@ enum Command {
     Run(Configured),
     /// Checks the configuration and tells everything that is wrong with it.
     Check(Configured),
+    /// Runs an XMPP domain, a SIP domain and the gateway between them on this machine, to try it out or to test against.
+    Sandbox(Sandbox),
 }
 
 #[derive(Args)]
@@ -47,6 +50,44 @@ struct Configured {
     /// Wins over log.format: text or json.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+}
+
+#[derive(Args)]
+struct Sandbox {
+    /// Where the ports lie: SIP 60 above it, health and metrics 80, XMPP 222; 61 and 223 are the gateway's own.
+    #[arg(long, value_name = "PORT", default_value_t = 25_000, value_parser = port_base)]
+    port_base: u16,
+    /// One more user of the XMPP domain; may be given several times.
+    #[arg(long = "xmpp-user", value_name = "NAME:PASSWORD")]
+    xmpp_users: Vec<NewUser>,
+    /// One more user of the SIP domain; may be given several times.
+    #[arg(long = "sip-user", value_name = "NAME:PASSWORD")]
+    sip_users: Vec<NewUser>,
+    /// Shows on standard error what the two domains send and receive.
+    #[arg(long)]
+    wire: bool,
+    /// Writes JSON, one object per line, in place of text.
+    #[arg(long)]
+    json: bool,
+    /// Written when everything is ready, with addresses and accounts as JSON; removed at the end.
+    #[arg(long, value_name = "FILE")]
+    ready_file: Option<PathBuf>,
+    /// Sends one message each way, tells what came of them, and ends: with 0, or with 1 and the reason.
+    #[arg(long)]
+    once: bool,
+    /// What to log on standard error: off, error, warn, info, debug, trace, or a list such as info,sip=debug.
+    #[arg(long, value_name = "LEVEL", default_value = "warn", value_parser = log_level)]
+    log_level: String,
+}
+
+fn port_base(text: &str) -> Result<u16, String> {
+    let ports = sandbox::PORTS;
+    let base = text.parse().ok().filter(|base| ports.contains(base));
+    base.ok_or_else(|| format!("must be between {} and {}", ports.start(), ports.end()))
+}
+
+fn log_level(text: &str) -> Result<String, String> {
+    telemetry::check_level(text).map(|()| text.to_owned())
 }
 
 fn main() -> ExitCode {
@@ -82,6 +123,14 @@ fn main() -> ExitCode {
             }
             Err(code) => code,
         },
+        Command::Sandbox(arguments) => match play(arguments) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => {
+                eprintln!("{error:#}");
+                let wrong_user = matches!(error.downcast_ref(), Some(SandboxError::User(_)));
+                if wrong_user { WRONG_USE.into() } else { ExitCode::FAILURE }
+            }
+        },
     }
 }
 
@@ -100,12 +149,25 @@ fn run(config: &Config) -> anyhow::Result<Ended> {
         tracing::warn!("{warning}");
     }
     let Surroundings { next_hops, wiring, names, admin } = program::prepare(config)?;
-    let mut seed = turn::Seed::default();
-    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
-    let engine = Engine::new(assembly::engine_settings(config, &next_hops), seed, driver::now());
+    let engine = Engine::new(assembly::engine_settings(config, &next_hops), seed()?, driver::now());
     let version = env!("CARGO_PKG_VERSION");
     tracing::info!(version, listen = ?config.sip.listen, next_hop = ?next_hops, "entente runs");
     let ended = program::run(vec![(Box::new(engine), wiring)], names, admin)?;
     tracing::info!(?ended, "entente ends");
     Ok(ended)
+}
+
+fn seed() -> anyhow::Result<turn::Seed> {
+    let mut seed = turn::Seed::default();
+    getrandom::fill(&mut seed).map_err(|error| anyhow!("the system gives no randomness: {error}"))?;
+    Ok(seed)
+}
+
+fn play(arguments: Sandbox) -> anyhow::Result<()> {
+    let Sandbox { port_base, xmpp_users, sip_users, wire, json, ready_file, once, log_level } = arguments;
+    let format = if json { LogFormat::Json } else { LogFormat::Text };
+    telemetry::start(&Log { format, level: log_level, redact_addresses: false })
+        .context("the log cannot be started")?;
+    let options = Options { port_base, xmpp_users, sip_users, wire, json, ready_file, once };
+    Ok(sandbox::run(&options, seed()?)?)
 }

@@ -250,9 +250,8 @@ const PREFIX: &str = "ENTENTE_";
 /// Reads and checks a configuration.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> {
     let place = path.display().to_string();
-    let fail = |what: String| ConfigErrors(vec![Problem { place, key: "the file".into(), value: None, what }]);
     if let Err(error) = std::fs::read_to_string(path) {
-        return Err(fail(format!("cannot be read: {error}")));
+        return Err(unreadable(&place, format!("cannot be read: {error}")));
     }
     // Every key is in a section, so that ENTENTE_ variables without "__" are somebody else's: a secret's, for example.
     let environment = Env::prefixed(PREFIX).filter(|key| key.as_str().contains("__")).split("__");
@@ -263,12 +262,25 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> 
     if let Some(format) = &overrides.log_format {
         figment = figment.merge(Serialized::default("log.format", format));
     }
+    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
+    checked(figment, folder, &place)
+}
+
+/// Checks a configuration that is given as text, without the environment.
+pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
+    checked(Figment::new().merge(Toml::string(text)), PathBuf::new(), "the text")
+}
+
+fn checked(figment: Figment, folder: PathBuf, place: &str) -> Result<Config, ConfigErrors> {
     let entries = match figment.data() {
         Ok(mut profiles) => profiles.remove(&Profile::Default).unwrap_or_default(),
-        Err(error) => return Err(fail(format!("is not TOML: {error}"))),
+        Err(error) => return Err(unreadable(place, format!("is not TOML: {error}"))),
     };
-    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     Builder { folder, problems: Problems::new(figment), warnings: Vec::new() }.build(Table::root(entries))
+}
+
+fn unreadable(place: &str, what: String) -> ConfigErrors {
+    ConfigErrors(vec![Problem { place: place.into(), key: "the file".into(), value: None, what }])
 }
 
 struct Builder {
