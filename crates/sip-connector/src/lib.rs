@@ -52,7 +52,6 @@ pub struct Settings {
 
 /// What an input led to.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "an event lives on the stack for one call")]
 pub enum Event<'a> {
     /// Nothing for the core.
     None,

@@ -18,7 +18,6 @@ pub struct Abstracted<'a> {
 
 /// What a stanza is to the gateway.
 #[derive(Debug)]
-#[expect(clippy::large_enum_variant, reason = "lives on the stack for one call")]
 pub enum Meaning<'a> {
     /// A message operation.
     Operation(Abstracted<'a>),
@@ -57,7 +56,7 @@ pub fn to_cpim<'a>(message: &Message<'a>, presentations: &Presentations) -> Mean
             AddressError::Malformed => Reason::AddressMalformed,
         })
     };
-    let read = |text| Ok(address::to_cpim(&address::parse(text)?, presentations)?);
+    let read = |text| address::to_cpim(&address::parse(text)?, presentations);
     let destination = match read(to) {
         Ok(destination) => destination,
         Err(error) => return refused(error),
