@@ -218,9 +218,9 @@ impl World {
     }
 
     /// The server writes to the component stream.
-    pub fn server_writes(&mut self, text: &str) {
+    pub fn server_writes(&mut self, text: impl AsRef<[u8]>) {
         let Some(stream) = self.stream else { panic!("no stream") };
-        self.unconsumed.extend_from_slice(text.as_bytes());
+        self.unconsumed.extend_from_slice(text.as_ref());
         let data = std::mem::take(&mut self.unconsumed);
         let consumed = self.engine.handle_input(self.now, Input::Received { stream, data: &data });
         self.unconsumed = data[consumed..].to_vec();
