@@ -101,7 +101,7 @@ impl Engine {
     pub fn counters(&self) -> Counters {
         Counters {
             relay: self.relay.counters().clone(),
-            sip: self.sip.counters().clone(),
+            sip: *self.sip.counters(),
             xmpp: self.xmpp.counters().clone(),
             late_failures: self.late.count(),
             in_flight: self.relay.in_flight(),
