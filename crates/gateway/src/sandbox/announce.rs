@@ -7,6 +7,7 @@ use serde_json::json;
 use std::fmt;
 use std::io::{self, Write as _};
 use std::path::Path;
+use std::time::Duration;
 
 /// Everything that somebody needs to log in.
 pub(super) struct Announcement<'a> {
@@ -73,12 +74,13 @@ impl Announcement<'_> {
 /// One text that is across, for programs.
 pub(super) fn crossing(crossing: &Crossing) -> serde_json::Value {
     let Crossing { from, to, delivered, answered, status, reason, told } = crossing;
+    let ms = |duration: &Duration| duration.as_micros() as f64 / 1000.0;
     json!({
         "event": "crossed",
         "from": from,
         "to": to,
-        "delivered_ms": delivered.as_secs_f64() * 1000.0,
-        "answered_ms": answered.as_secs_f64() * 1000.0,
+        "delivered_ms": ms(delivered),
+        "answered_ms": ms(answered),
         "status": status,
         "reason": reason,
         "sender_is_told": told,

@@ -85,6 +85,7 @@ pub enum SipUserEvent {
 struct Asked {
     what: What,
     call_id: Vec<u8>,
+    from_tag: Vec<u8>,
     cseq: u32,
     /// It carries credentials already.
     proven: bool,
@@ -145,10 +146,9 @@ impl SipUser {
 
     /// Sends a text to a SIP URI. Gives the number that its answer comes with.
     pub fn send(&mut self, now: Instant, to: &str, body: &str, out: &mut Output) -> u64 {
-        let mut call_id = Vec::new();
-        turn::write_base32(self.minter.mint(), 26, &mut call_id);
         let what = What::Message { to: to.to_owned(), body: body.to_owned() };
-        self.ask(now, Asked { what, call_id, cseq: 1, proven: false }, b"", None, out)
+        let (call_id, from_tag) = (self.mint(), self.mint());
+        self.ask(now, Asked { what, call_id, from_tag, cseq: 1, proven: false }, b"", None, out)
     }
 
     /// Removes the binding. [`SipUserEvent::Unregistered`] follows.
@@ -160,7 +160,15 @@ impl SipUser {
         self.due = None;
         self.registration.1 += 1;
         let (call_id, cseq) = self.registration.clone();
-        self.ask(now, Asked { what: What::Register { expires }, call_id, cseq, proven: false }, b"", None, out);
+        let from_tag = self.mint();
+        let what = What::Register { expires };
+        self.ask(now, Asked { what, call_id, from_tag, cseq, proven: false }, b"", None, out);
+    }
+
+    fn mint(&mut self) -> Vec<u8> {
+        let mut id = Vec::new();
+        turn::write_base32(self.minter.mint(), 26, &mut id);
+        id
     }
 
     /// Sends a request, with `credentials` as further header lines, under a new number or an old one.
@@ -186,7 +194,7 @@ impl SipUser {
             method,
             uri: request_uri,
             from: &own,
-            from_tag: None,
+            from_tag: Some(&asked.from_tag),
             to: &to,
             call_id: &asked.call_id,
             cseq: asked.cseq,
@@ -214,7 +222,7 @@ impl SipUser {
             Outcome::TransportFailed => return self.on_unanswered(token, &asked, "the proxy cannot be reached"),
         };
         if let Some(credentials) = self.prove(&asked, &response) {
-            // 22.2: the same request again, with a higher CSeq.
+            // 22.2 and 8.1.3.5: the same request again, Call-ID, To and From included, with a higher CSeq.
             let cseq = match asked.what {
                 What::Register { .. } => {
                     self.registration.1 += 1;
