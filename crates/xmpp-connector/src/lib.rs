@@ -461,6 +461,7 @@ impl Connector {
             return Err(Reason::Congested.into());
         }
         let buffer = out.stream(stream).ok_or(Reason::LinkDown)?;
+        let start = buffer.len();
         let replaced = stanza::write_message(
             &OutMessage {
                 from,
@@ -474,6 +475,12 @@ impl Connector {
             },
             buffer,
         );
+        // A server ends the stream over a stanza that it finds too long, with everybody else's messages on it. It is sent
+        // nothing that we would not take from it; escaping lengthens a text up to five times.
+        if buffer.len().saturating_sub(start) > self.settings.links[index].component.limits.stanza {
+            buffer.truncate(start);
+            return Err(Reason::TooLarge.into());
+        }
         self.counters.replaced_characters += replaced as u64;
         Ok((index, out.total_sent(stream) + out.unsent_len(stream) as u64))
     }

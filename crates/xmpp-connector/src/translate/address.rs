@@ -2,7 +2,7 @@
 
 use cpim::{ImUri, PresentationError, Presentations};
 use std::borrow::Cow;
-use xmpp::escape::{escape_local, unescape_local};
+use xmpp::escape::{escape_local, is_escaping, unescape_local};
 use xmpp::jid::{JidError, JidParts, normal_local};
 
 /// Why a JID is no address of the core, or an address has no JID.
@@ -42,9 +42,15 @@ pub fn parse(text: Cow<'_, str>) -> Result<JidParts<'_>, JidError> {
     }
 }
 
-/// The home address behind a JID; its resource is left aside.
+/// Stands in front of a localpart that is no escaped text, such as `a\5cb`: XEP-0106 never writes it, so its plain text
+/// would lead to another JID. No escaped text begins with a space, so the two cannot be confused.
+const NOT_ESCAPED: char = ' ';
+
+/// The home address behind a JID; its resource is left aside. The way there and back is the identity for every JID
+/// (RFC 7247 section 6).
 pub fn to_cpim<'a>(jid: &JidParts<'a>, presentations: &Presentations) -> Result<ImUri<'a>, AddressError> {
     let local = match jid.local.as_ref().ok_or(AddressError::NoUser)? {
+        local if local.contains('\\') && !is_escaping(local) => Cow::Owned(format!("{NOT_ESCAPED}{local}")),
         Cow::Borrowed(local) => unescape_local(local),
         Cow::Owned(local) => Cow::Owned(unescape_local(local).into_owned()),
     };
@@ -67,7 +73,10 @@ pub fn write_native(address: &ImUri<'_>, out: &mut Vec<u8>) -> Result<usize, Add
 }
 
 fn write(local: &str, domain: &str, out: &mut Vec<u8>) -> Result<usize, AddressError> {
-    let escaped = escape_local(local).map_err(|_| AddressError::Malformed)?;
+    let escaped = match local.strip_prefix(NOT_ESCAPED) {
+        Some(raw) if !is_escaping(raw) => Cow::Borrowed(raw),
+        _ => escape_local(local).map_err(|_| AddressError::Malformed)?,
+    };
     let normal = normal_local(&escaped)?;
     out.extend_from_slice(normal.as_bytes());
     out.push(b'@');
@@ -130,9 +139,27 @@ mod tests {
         assert_eq!(jid("gw.xmpp.example"), Err(AddressError::NoUser));
         assert_eq!(jid("nobody@gw.xmpp.example"), Err(AddressError::Unknown));
         assert_eq!(jid(r"nobody\40elsewhere@gw.xmpp.example"), Err(AddressError::Unknown));
-        for local in [" edge", "edge ", "\u{2654}"] {
+        for local in [" edge", "edge ", " ", "  ", "\u{2654}"] {
             let address = ImUri::from_parts(local.into(), "xmpp.example".into()).unwrap();
             assert_eq!(write_native(&address, &mut Vec::new()), Err(AddressError::Malformed), "{local:?}");
+        }
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn the_way_there_and_back_is_the_identity_for_every_jid(
+            local in "([a-z0-9.\u{e0}-\u{f6}]|\\\\|\\\\5c|\\\\20|\\\\2[0-9a-f]|\\\\40){1,12}"
+        ) {
+            let text = format!("{local}@xmpp.example");
+            if let Ok(jid) = JidParts::parse(&text) {
+                for rule in [Rule::Same, Rule::Map, Rule::Encode] {
+                    let presentations = table(rule);
+                    let address = to_cpim(&jid, &presentations).unwrap();
+                    let mut out = Vec::new();
+                    write_native(&address, &mut out).unwrap();
+                    proptest::prop_assert_eq!(String::from_utf8(out).unwrap(), jid.to_string());
+                }
+            }
         }
     }
 }
