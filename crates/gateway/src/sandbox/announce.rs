@@ -120,12 +120,10 @@ impl fmt::Display for Announcement<'_> {
         writeln!(f, "              /msg {jid_of_sip} hello")?;
         writeln!(f, "  slixmpp     xmpp = slixmpp.ClientXMPP({jid:?}, {:?})", xmpp.password)?;
         writeln!(f, "              xmpp.connect(({:?}, {port}))", ip.to_string())?;
-        writeln!(f, "  baresip     baresip -e '/uanew <{uri}>;auth_pass={password};outbound=\"sip:{sip}\"'")?;
-        writeln!(f, "              /message sip:{jid} hello")?;
-        writeln!(f, "  linphone    linphone-daemon: register {uri} sip:{sip} {password} {user}")?;
-        writeln!(
-            f,
-            "              in its desktop version: SIP account, user {user}, domain {SIP_DOMAIN}, proxy sip:{sip}"
-        )
+        writeln!(f, "  baresip     its files in ~/.baresip, then /message hello:")?;
+        writeln!(f, "              accounts: <{uri}>;auth_pass={password};outbound=\"sip:{sip}\"")?;
+        writeln!(f, "              contacts: \"{}\" <sip:{jid}>", xmpp.name)?;
+        writeln!(f, "  linphone    SIP account: user {user}, password {password}, domain {SIP_DOMAIN},")?;
+        writeln!(f, "              proxy sip:{sip};transport=udp, which is also the outbound proxy")
     }
 }

@@ -22,7 +22,7 @@ use sip::proxy::{self, Destination, Domain, Fork, Verdict};
 use sip::registrar::{AddressOfRecord, Binding, Registrar};
 use sip::transaction::{Answer, Extra, Flow, ServerKey, Transport};
 use sip::wire::framing::Framed;
-use sip::wire::{Essentials, HeaderName, Method, Refusal, Request, Uri};
+use sip::wire::{Essentials, Head, HeaderName, Method, Refusal, Request, Uri};
 use slotmap::{Key, KeyData, SlotMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -44,6 +44,12 @@ pub struct Settings {
     pub next_hop: Option<SocketAddr>,
     /// Digest algorithms on offer, the most preferred first.
     pub algorithms: Vec<Algorithm>,
+    /// How the User-Agent of a client begins that takes a challenge with any other algorithm than MD5 for no challenge at
+    /// all: it is challenged with MD5 only, if that is on offer.
+    ///
+    /// COMPAT: baresip 1.0.0 gives up on the first challenge with another algorithm, wherever it stands (test:
+    /// `a_client_that_knows_md5_only_is_asked_for_nothing_else`).
+    pub md5_only: Vec<String>,
     /// What a REGISTER may ask for.
     pub registrar: sip::registrar::Settings,
     /// Limits of messages and transactions, timers. `sent_by` above goes before the one in it.
@@ -68,6 +74,7 @@ impl Settings {
             listeners: Vec::new(),
             next_hop: None,
             algorithms: vec![Algorithm::Sha256, Algorithm::Md5],
+            md5_only: Vec::new(),
             registrar: sip::registrar::Settings::default(),
             endpoint,
             streams: 1000,
@@ -296,11 +303,19 @@ impl SipDomain {
             Proof::Missing { stale } => {
                 let mut more = Vec::new();
                 let salt = self.minter.mint();
-                self.realm.challenge(role, now, salt, stale, &mut more);
+                let md5_only = self.knows_md5_only(&asked.request.head);
+                let wanted = |algorithm| !md5_only || algorithm == Algorithm::Md5;
+                self.realm.challenge(wanted, role, now, salt, stale, &mut more);
                 self.respond(asked, &Answer { more: &more, ..Answer::new(role.status()) });
                 Ok(None)
             }
         }
+    }
+
+    fn knows_md5_only(&self, head: &Head<'_>) -> bool {
+        let agent = head.first(HeaderName::UserAgent).unwrap_or_default();
+        self.settings.algorithms.contains(&Algorithm::Md5)
+            && self.settings.md5_only.iter().any(|start| agent.starts_with(start.as_bytes()))
     }
 
     /// Whether a message came from the next hop. A stream has a port of its own at the other end.

@@ -105,9 +105,17 @@ impl Realm {
         Proof::Missing { stale: false }
     }
 
-    /// Appends the lines of a challenge.
-    pub(super) fn challenge(&self, role: Role, now: u64, salt: u128, stale: bool, out: &mut Vec<u8>) {
-        self.authenticator.challenge(role, now, (salt as u64).to_le_bytes(), stale, out);
+    /// Appends the lines of a challenge, with the `wanted` algorithms.
+    pub(super) fn challenge(
+        &self,
+        wanted: impl Fn(Algorithm) -> bool,
+        role: Role,
+        now: u64,
+        salt: u128,
+        stale: bool,
+        out: &mut Vec<u8>,
+    ) {
+        self.authenticator.challenge_with(wanted, role, now, (salt as u64).to_le_bytes(), stale, out);
     }
 }
 

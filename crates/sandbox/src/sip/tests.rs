@@ -236,6 +236,23 @@ fn a_user_registers_with_either_algorithm() {
 }
 
 #[test]
+fn a_client_that_knows_md5_only_is_asked_for_nothing_else() {
+    let mut town = Town::new();
+    town.domain.settings.md5_only = vec!["oldphone v1.".into()];
+    for (agent, expected) in [("oldphone v1.2", &["MD5"][..]), ("oldphone v2.0", &["SHA-256", "MD5"])] {
+        let mut ask = register("sip:juliet@sip.example", "<sip:juliet@127.0.0.1:7001>");
+        ask.lines.push_str(&format!("User-Agent: {agent}\r\n"));
+        let text = town.print(&ask);
+        let sent = town.receive(address(7001), &text);
+        let challenges = sent[0].headers("WWW-Authenticate");
+        assert_eq!(challenges.len(), expected.len(), "{agent}: {challenges:?}");
+        for (challenge, algorithm) in challenges.iter().zip(expected) {
+            assert!(challenge.contains(&format!("algorithm={algorithm},")), "{agent}: {challenge}");
+        }
+    }
+}
+
+#[test]
 fn who_cannot_prove_it_does_not_register() {
     let mut town = Town::new();
     let contact = "<sip:j@127.0.0.1:6000>";

@@ -102,8 +102,21 @@ impl Authenticator {
     /// Appends the challenge lines, one for each algorithm (RFC 8760 section 2.3). `now` is in seconds
     /// of any epoch; `salt` are random bytes.
     pub fn challenge(&self, role: Role, now: u64, salt: [u8; 8], stale: bool, out: &mut Vec<u8>) {
+        self.challenge_with(|_| true, role, now, salt, stale, out);
+    }
+
+    /// As [`challenge`](Self::challenge), with those algorithms only that are `wanted`.
+    pub fn challenge_with(
+        &self,
+        wanted: impl Fn(Algorithm) -> bool,
+        role: Role,
+        now: u64,
+        salt: [u8; 8],
+        stale: bool,
+        out: &mut Vec<u8>,
+    ) {
         let nonce = self.nonce(Stamp { time: now, salt });
-        for algorithm in &self.settings.algorithms {
+        for algorithm in self.settings.algorithms.iter().filter(|algorithm| wanted(**algorithm)) {
             out.extend_from_slice(role.challenge().as_str().as_bytes());
             out.extend_from_slice(b": Digest realm=");
             print::quoted_string(self.settings.realm.as_bytes(), out);
