@@ -3,6 +3,7 @@
 mod hostile_senders;
 mod lab;
 mod peers_alone;
+mod sandbox_guests;
 mod sip_sender_is_told;
 mod start_and_end;
 mod texts_cross;

@@ -1,7 +1,9 @@
 #!/usr/bin/python3
 """An XMPP client for the tests: slixmpp, told what to do by JSON lines and telling what it sees by JSON lines.
 
-usage: xmpp_client.py HOST PORT JID PASSWORD
+usage: xmpp_client.py HOST PORT JID PASSWORD plain|tls
+
+With tls the stream must offer STARTTLS, and its certificate may be anybody's; with plain, TLS is not used.
 
 in:  {"do": "message", "to": JID, "body": TEXT, "type": "chat", "id": ID}    a message, written by slixmpp
      {"do": "raw", "xml": TEXT}                                               any stanza, as it is
@@ -13,6 +15,7 @@ out: {"event": "online", "jid": JID}
 """
 import asyncio
 import json
+import ssl
 import sys
 
 import slixmpp
@@ -28,11 +31,14 @@ def tell(event, **fields):
 
 class Client(slixmpp.ClientXMPP):
     def __init__(self, jid, password):
-        # The server is on loopback and offers no TLS.
+        # Of use on loopback without TLS only: slixmpp prefers SCRAM wherever it is offered.
         super().__init__(jid, password, plugin_config={"feature_mechanisms": {"unencrypted_plain": True, "unencrypted_scram": True}})
         self.add_event_handler("session_start", self.on_start)
         self.add_event_handler("failed_all_auth", lambda _: tell("offline", why="authentication failed"))
         self.add_event_handler("disconnected", lambda why: tell("offline", why=str(why or "closed")))
+        # A server on loopback made its certificate itself.
+        self.ssl_context.check_hostname = False
+        self.ssl_context.verify_mode = ssl.CERT_NONE
         # Below the event layer of slixmpp, which hides errors, empty bodies and unknown types.
         self.register_handler(Callback("every message", StanzaPath("message"), self.on_message))
         self.register_handler(Callback("every presence", StanzaPath("presence"), self.on_presence))
@@ -80,9 +86,10 @@ class Client(slixmpp.ClientXMPP):
 
 
 async def main():
-    host, port, jid, password = sys.argv[1:]
+    host, port, jid, password, security = sys.argv[1:]
+    tls = security == "tls"
     client = Client(jid, password)
-    client.connect(address=(host, int(port)), use_ssl=False, force_starttls=False, disable_starttls=True)
+    client.connect(address=(host, int(port)), use_ssl=False, force_starttls=tls, disable_starttls=not tls)
     reader = asyncio.StreamReader(limit=4 << 20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     while line := await reader.readline():

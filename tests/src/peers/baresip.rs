@@ -29,10 +29,16 @@ pub struct Baresip {
 }
 
 impl Baresip {
-    /// Starts a phone that registers `aor` (`sip:user@domain`) at the proxy on `proxy_port`.
+    /// Starts a phone that registers `aor` (`sip:user@domain`) at the proxy on `proxy_port`, which asks for no password.
     ///
     /// It sends only to its `contacts`: that is how baresip 1.0 sends messages.
     pub fn start(folder: &Folder, aor: &str, proxy_port: u16, contacts: &[&str]) -> Self {
+        // It asks on its console for a password that it does not have and may need.
+        Self::start_as(folder, aor, "unused", proxy_port, contacts)
+    }
+
+    /// Starts a phone as [`Baresip::start`] does, with a password for digest.
+    pub fn start_as(folder: &Folder, aor: &str, password: &str, proxy_port: u16, contacts: &[&str]) -> Self {
         // One more for TLS, which it opens unasked.
         let port = free_ports(2);
         let control_port = free_port();
@@ -46,7 +52,10 @@ impl Baresip {
                  module_app menu.so\nmodule_app ctrl_tcp.so\nctrl_tcp_listen 127.0.0.1:{control_port}\n"
             ),
         );
-        write("accounts", format!("<{aor}>;outbound=\"sip:127.0.0.1:{proxy_port};transport=udp\";regint=600\n"));
+        write(
+            "accounts",
+            format!("<{aor}>;outbound=\"sip:127.0.0.1:{proxy_port};transport=udp\";auth_pass={password};regint=600\n"),
+        );
         let list = contacts.iter().enumerate().map(|(at, contact)| format!("\"contact {at}\" <{contact}>\n"));
         write("contacts", list.collect());
         let mut command = BARESIP.command();

@@ -25,8 +25,13 @@ pub struct Linphone {
 }
 
 impl Linphone {
-    /// Starts a phone that registers `aor` (`sip:user@domain`) at the proxy on `proxy_port`.
+    /// Starts a phone that registers `aor` (`sip:user@domain`) at the proxy on `proxy_port`, which asks for no password.
     pub fn start(folder: &Folder, aor: &str, proxy_port: u16) -> Self {
+        Self::start_as(folder, aor, "unused", proxy_port)
+    }
+
+    /// Starts a phone as [`Linphone::start`] does, with a password for digest.
+    pub fn start_as(folder: &Folder, aor: &str, password: &str, proxy_port: u16) -> Self {
         let user = aor.trim_start_matches("sip:").split('@').next().unwrap_or_default();
         let home = folder.make(&format!("linphone-{user}"));
         // It crashes on its first message where it cannot make its database here.
@@ -35,7 +40,8 @@ impl Linphone {
         let config = format!(
             "[sip]\nsip_port={}\nsip_tcp_port=0\nsip_tls_port=0\nguess_hostname=0\ndefault_proxy=0\n\
              register_only_when_network_is_up=0\n\
-             [proxy_0]\nreg_proxy={proxy}\nreg_route={proxy}\nreg_identity={aor}\nreg_expires=600\nreg_sendregister=1\npublish=0\n",
+             [proxy_0]\nreg_proxy={proxy}\nreg_route={proxy}\nreg_identity={aor}\nreg_expires=600\nreg_sendregister=1\npublish=0\n\
+             [auth_info_0]\nusername={user}\npasswd={password}\n",
             free_port()
         );
         let config = folder.write(&format!("linphone-{user}/linphonerc"), config);

@@ -36,6 +36,15 @@ pub struct Got {
     pub xml: String,
 }
 
+/// What protects the stream of a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Security {
+    /// Nothing, on loopback.
+    None,
+    /// STARTTLS with whatever certificate.
+    StartTls,
+}
+
 /// One user logged in with one resource.
 #[derive(Debug)]
 pub struct XmppClient {
@@ -49,17 +58,22 @@ pub struct XmppClient {
 }
 
 impl XmppClient {
-    /// Logs `user` in at `port` and waits until it is online.
+    /// Logs `user` in at `port` of a server that this module set up, and waits until it is online.
     pub fn login(folder: &Folder, port: u16, user: &str, domain: &str, resource: &str) -> Self {
+        Self::login_as(folder, port, &format!("{user}@{domain}/{resource}"), PASSWORD, Security::None)
+    }
+
+    /// Logs in at `port` and waits until it is online.
+    pub fn login_as(folder: &Folder, port: u16, jid: &str, password: &str, security: Security) -> Self {
         assert!(
             Path::new(SLIXMPP).exists(),
             "{SLIXMPP} is missing: `apt-get install python3-slixmpp`, or let ./test install it"
         );
         let mut command = PYTHON.command();
-        let jid = format!("{user}@{domain}/{resource}");
-        command.args([SCRIPT, "127.0.0.1", &port.to_string(), &jid, PASSWORD]);
-        let log = folder.join(&format!("slixmpp-{user}-{resource}.log"));
-        let (process, input, output) = Process::start_piped(&jid, command, &log);
+        let security = if security == Security::StartTls { "tls" } else { "plain" };
+        command.args([SCRIPT, "127.0.0.1", &port.to_string(), jid, password, security]);
+        let log = folder.join(&format!("slixmpp-{}.log", jid.replace('/', "-")));
+        let (process, input, output) = Process::start_piped(jid, command, &log);
         let (sender, events) = channel();
         // Ends with the process, whose output then closes.
         std::thread::spawn(move || {
@@ -72,8 +86,11 @@ impl XmppClient {
                 }
             }
         });
-        let mut client = Self { input: Some(input), events, seen: Vec::new(), _process: process, jid };
-        client.expect_event("to be online", PATIENCE, |event| (event["event"] == "online").then_some(()));
+        let mut client = Self { input: Some(input), events, seen: Vec::new(), _process: process, jid: jid.to_owned() };
+        client.expect_event("to be online", PATIENCE, |event| {
+            assert!(event["event"] != "offline", "{jid} cannot log in: {event}");
+            (event["event"] == "online").then_some(())
+        });
         client
     }
 

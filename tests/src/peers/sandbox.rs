@@ -1,0 +1,72 @@
+//! `entente sandbox`: both worlds and the gateway in one process, for clients that come from outside.
+
+use serde_json::Value;
+
+use super::clock::{PATIENCE, wait_for};
+use super::entente::Entente;
+use super::folder::Folder;
+use super::ports::free_ports;
+use super::process::{Process, read_lossy};
+
+/// How far above its base the ports of a sandbox reach.
+const PORTS: u16 = 224;
+
+/// A running sandbox.
+#[derive(Debug)]
+pub struct Sandbox {
+    process: Process,
+    ready: Value,
+}
+
+/// Somebody who can log in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// A bare JID or a SIP URI.
+    pub address: String,
+    /// The password.
+    pub password: String,
+}
+
+impl Sandbox {
+    /// Starts it with free ports and waits until it is ready.
+    pub fn start(folder: &Folder) -> Self {
+        let ready_file = folder.join("ready.json");
+        let mut command = Entente::command();
+        command.args(["sandbox", "--wire", "--port-base", &free_ports(PORTS).to_string(), "--ready-file"]);
+        command.arg(&ready_file);
+        let process = Process::start("sandbox", command, &folder.join("sandbox.log"));
+        let ready = wait_for(PATIENCE, || {
+            assert!(!process.has_exited(), "the sandbox ended before it was ready");
+            serde_json::from_str(&read_lossy(&ready_file)).ok()
+        });
+        Self { process, ready: ready.expect("the sandbox becomes ready") }
+    }
+
+    /// The port for XMPP clients.
+    pub fn xmpp_port(&self) -> u16 {
+        self.port("xmpp")
+    }
+
+    /// The port for SIP phones.
+    pub fn sip_port(&self) -> u16 {
+        self.port("sip")
+    }
+
+    /// The first account of a side, `xmpp` or `sip`.
+    pub fn account(&self, side: &str) -> Account {
+        let accounts = self.ready["accounts"].as_array().expect("the ready file lists accounts");
+        let account = accounts.iter().find(|account| account["side"] == side).expect("each side has an account");
+        let text = |key: &str| account[key].as_str().expect("an account says who it is").to_owned();
+        Account { address: text("address"), password: text("password") }
+    }
+
+    /// The process, for signals.
+    pub fn process(&self) -> &Process {
+        &self.process
+    }
+
+    fn port(&self, side: &str) -> u16 {
+        let port = self.ready[side]["port"].as_u64().expect("the ready file says where it listens");
+        u16::try_from(port).expect("a port fits")
+    }
+}
