@@ -95,8 +95,6 @@ pub enum Fault {
     Encoding,
     /// Over a limit of ours: `policy-violation`.
     Limit,
-    /// An undeclared prefix or a forbidden declaration: `bad-namespace-prefix`.
-    Prefix,
     /// Text between stanzas: `bad-format`.
     Format,
 }
@@ -108,7 +106,6 @@ impl Error {
             Self::NotUtf8 | Self::Encoding => Fault::Encoding,
             Self::Comment | Self::ProcessingInstruction | Self::DocumentType | Self::UnknownEntity => Fault::Restricted,
             Self::TooLong | Self::TooDeep | Self::TooManyAttributes | Self::TooManyNamespaces => Fault::Limit,
-            Self::UnboundPrefix | Self::NamespaceDeclaration => Fault::Prefix,
             Self::StrayText => Fault::Format,
             Self::Declaration
             | Self::ForbiddenCharacter
@@ -121,7 +118,9 @@ impl Error {
             | Self::MismatchedEnd
             | Self::Unclosed
             | Self::Trailing
-            | Self::DuplicateAttribute => Fault::NotWellFormed,
+            | Self::DuplicateAttribute
+            | Self::UnboundPrefix
+            | Self::NamespaceDeclaration => Fault::NotWellFormed,
         }
     }
 }

@@ -167,6 +167,48 @@ fn every_condition_is_read_with_its_type() {
     }
 }
 
+/// RFC 6120 8.3.3.1 to 8.3.3.22. Where the RFC leaves a choice, ours stands first.
+#[test]
+fn every_condition_is_written_with_the_type_of_the_rfc() {
+    for (condition, kind) in [
+        ("bad-request", "modify"),
+        ("conflict", "cancel"),
+        ("feature-not-implemented", "cancel"),
+        ("forbidden", "auth"),
+        ("gone", "cancel"),
+        ("internal-server-error", "cancel"),
+        ("item-not-found", "cancel"),
+        ("jid-malformed", "modify"),
+        ("not-acceptable", "modify"),
+        ("not-allowed", "cancel"),
+        ("not-authorized", "auth"),
+        ("policy-violation", "modify"),
+        ("recipient-unavailable", "wait"),
+        ("redirect", "modify"),
+        ("registration-required", "auth"),
+        ("remote-server-not-found", "cancel"),
+        ("remote-server-timeout", "wait"),
+        ("resource-constraint", "wait"),
+        ("service-unavailable", "cancel"),
+        ("subscription-required", "auth"),
+        ("undefined-condition", "cancel"),
+        ("unexpected-request", "wait"),
+    ] {
+        let alternate = matches!(condition, "gone" | "redirect").then_some(&b"xmpp:x@y"[..]);
+        let error = OutError { alternate, ..Condition::parse(condition).unwrap().into() };
+        let mut out = Vec::new();
+        write_error(StanzaKind::Message, b"a", b"b", b"", &error, &mut out);
+        let inside = match alternate {
+            Some(_) => format!("<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>xmpp:x@y</{condition}>"),
+            None => format!("<{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>"),
+        };
+        assert_eq!(
+            String::from_utf8(out).unwrap(),
+            format!("<message from='a' to='b' type='error'><error type='{kind}'>{inside}</error></message>")
+        );
+    }
+}
+
 #[test]
 fn errors_as_servers_write_them() {
     let prosody = message(

@@ -82,12 +82,14 @@ conditions! {
 }
 
 impl StreamError {
-    /// The condition of a name; what is unknown counts as undefined.
+    /// The condition of a name; what is unknown counts as undefined (RFC 6120 4.9.2).
     pub fn parse(name: &str) -> Self {
+        // COMPAT: its name in RFC 3920 (RFC 6120 4.9.3.13).
+        let name = if name == "xml-not-well-formed" { "not-well-formed" } else { name };
         Self::ALL.iter().copied().find(|condition| condition.name() == name).unwrap_or(StreamError::UndefinedCondition)
     }
 
-    /// Appends the error and the end of the stream (RFC 6120 4.9.1.1). `text` explains and may be empty.
+    /// Appends the error and the end of the stream (RFC 6120 4.9.1.1). `text` explains, in English, and may be empty.
     pub fn write(self, text: &str, out: &mut Vec<u8>) {
         out.extend_from_slice(b"<stream:error><");
         out.extend_from_slice(self.name().as_bytes());
@@ -96,7 +98,7 @@ impl StreamError {
         if !text.is_empty() {
             out.extend_from_slice(b"<text");
             xml::writer::attribute("xmlns", STREAM_ERROR_NAMESPACE, out);
-            out.push(b'>');
+            out.extend_from_slice(b" xml:lang='en'>");
             xml::writer::escape_text(text, out);
             out.extend_from_slice(b"</text>");
         }
@@ -117,7 +119,6 @@ impl From<xml::Error> for StreamError {
             Fault::Restricted => StreamError::RestrictedXml,
             Fault::Encoding => StreamError::UnsupportedEncoding,
             Fault::Limit => StreamError::PolicyViolation,
-            Fault::Prefix => StreamError::BadNamespacePrefix,
             Fault::Format => StreamError::BadFormat,
         }
     }
@@ -135,6 +136,33 @@ mod tests {
         }
         assert_eq!(StreamError::ALL.len(), 25);
         assert_eq!(StreamError::parse("nonsense"), StreamError::UndefinedCondition);
+        assert_eq!(StreamError::parse("xml-not-well-formed"), StreamError::NotWellFormed);
+    }
+
+    /// RFC 6120 4.9.3.13, 14, 18, 22 and 11.3: the specific condition, never the undefined one.
+    #[test]
+    fn each_fault_of_xml_has_its_condition() {
+        for (error, expected) in [
+            (xml::Error::Comment, "restricted-xml"),
+            (xml::Error::ProcessingInstruction, "restricted-xml"),
+            (xml::Error::DocumentType, "restricted-xml"),
+            (xml::Error::UnknownEntity, "restricted-xml"),
+            (xml::Error::NotUtf8, "unsupported-encoding"),
+            (xml::Error::Encoding, "unsupported-encoding"),
+            (xml::Error::TooLong, "policy-violation"),
+            (xml::Error::TooDeep, "policy-violation"),
+            (xml::Error::TooManyAttributes, "policy-violation"),
+            (xml::Error::TooManyNamespaces, "policy-violation"),
+            (xml::Error::StrayText, "bad-format"),
+            (xml::Error::UnboundPrefix, "not-well-formed"),
+            (xml::Error::NamespaceDeclaration, "not-well-formed"),
+            (xml::Error::DuplicateAttribute, "not-well-formed"),
+            (xml::Error::MismatchedEnd, "not-well-formed"),
+            (xml::Error::ForbiddenCharacter, "not-well-formed"),
+            (xml::Error::LessThan, "not-well-formed"),
+        ] {
+            assert_eq!(StreamError::from(error).name(), expected, "{error}");
+        }
     }
 
     #[test]
@@ -142,7 +170,7 @@ mod tests {
         let mut out = Vec::new();
         StreamError::HostUnknown.write("a & b", &mut out);
         let expected = "<stream:error><host-unknown xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
-             <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>a &amp; b</text></stream:error></stream:stream>";
+             <text xmlns='urn:ietf:params:xml:ns:xmpp-streams' xml:lang='en'>a &amp; b</text></stream:error></stream:stream>";
         assert_eq!(String::from_utf8(out).unwrap(), expected);
     }
 }

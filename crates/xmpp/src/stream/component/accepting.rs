@@ -293,7 +293,8 @@ impl ComponentAcceptor {
             xml::writer::attribute("from", domain, buffer);
         }
         xml::writer::attribute("id", &self.id, buffer);
-        buffer.push(b'>');
+        // RFC 6120 4.7.4: the language of our texts.
+        buffer.extend_from_slice(b" xml:lang='en'>");
     }
 
     fn end_unreadable<'a>(&mut self, error: xml::Error, out: &mut Output) -> AcceptorEvent<'a> {

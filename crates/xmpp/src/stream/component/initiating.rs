@@ -338,10 +338,15 @@ impl Component {
         }
     }
 
-    /// Ends a stream whose server does not react any more; the next attempt comes by itself.
+    /// Ends a stream whose server does not react any more (RFC 6120 4.6.2); the next attempt comes by itself.
     pub fn give_up<'a>(&mut self, out: &mut Output) -> ComponentEvent<'a> {
         match self.state {
-            State::Up { stream } => self.close(stream, DownReason::Unresponsive, out),
+            State::Up { stream } => {
+                if let Some(buffer) = out.stream(stream) {
+                    StreamError::ConnectionTimeout.write("", buffer);
+                }
+                self.close(stream, DownReason::Unresponsive, out)
+            }
             _ => ComponentEvent::None,
         }
     }

@@ -311,7 +311,7 @@ fn what_cannot_be_read_ends_the_stream_with_its_error() {
         ("<message><!-- --></message>", "restricted-xml", "RestrictedXml, cause: Xml(Comment)"),
         ("<message><body>&nbsp;</body></message>", "restricted-xml", "RestrictedXml, cause: Xml(UnknownEntity)"),
         ("<message></presence>", "not-well-formed", "NotWellFormed, cause: Xml(MismatchedEnd)"),
-        ("<message><x:y/></message>", "bad-namespace-prefix", "BadNamespacePrefix, cause: Xml(UnboundPrefix)"),
+        ("<message><x:y/></message>", "not-well-formed", "NotWellFormed, cause: Xml(UnboundPrefix)"),
         ("text", "bad-format", "BadFormat, cause: Xml(StrayText)"),
         ("<message><body>\u{1}</body></message>", "not-well-formed", "NotWellFormed, cause: Xml(ForbiddenCharacter)"),
     ];
@@ -389,6 +389,65 @@ fn a_server_that_dies_and_one_that_is_stopped() {
 }
 
 #[test]
+fn a_server_that_does_not_react_is_told_so() {
+    let mut bench = Bench::up();
+    let event = bench.component.give_up(&mut bench.out);
+    assert!(matches!(event, ComponentEvent::Down { reason: DownReason::Unresponsive }));
+    let expected = format!("<stream:error><connection-timeout xmlns='{ERRORS}'/></stream:error></stream:stream>");
+    assert_eq!(bench.sent(), expected);
+    assert_eq!(bench.actions(), ["close"]);
+    bench.closed(CloseCause::Ours);
+    bench.connect();
+}
+
+/// RFC 6120 4.9.3.3: two gateways with one secret must not throw each other out without end.
+#[test]
+fn a_server_that_says_conflict_again_and_again_is_asked_ever_less() {
+    let mut bench = Bench::new();
+    let mut waits = Vec::new();
+    for _ in 0..10 {
+        waits.push(bench.connect());
+        bench.hear(PROSODY);
+        bench.sent();
+        bench.hear("<handshake/>");
+        bench.hear(&format!("<stream:error><conflict xmlns='{ERRORS}'/></stream:error></stream:stream>"));
+        bench.sent();
+        bench.closed(CloseCause::Peer);
+    }
+    assert!(waits[9] >= Duration::from_millis(12_800), "{waits:?}");
+}
+
+/// RFC 6120 4.9.2: the words are for people, whatever they say.
+#[test]
+fn the_text_of_an_error_decides_nothing() {
+    let mut bench = Bench::up();
+    bench.hear(&format!(
+        "<stream:error><text xmlns='{ERRORS}'>conflict &lt;host-unknown/></text><no-such-condition xmlns='{ERRORS}'/>\
+         <conflict xmlns='urn:x'/></stream:error>"
+    ));
+    let expected = "down Refused { condition: UndefinedCondition, text: Some(\"conflict <host-unknown/>\") }";
+    assert_eq!(bench.events(), [expected]);
+}
+
+/// RFC 6120 4.8.5 and 8.4: a prefix is only a prefix, and 11.5: so is what the declaration says beyond UTF-8.
+#[test]
+fn the_server_may_call_its_namespaces_as_it_likes() {
+    let mut bench = Bench::new();
+    bench.connect();
+    bench.hear(
+        "<?xml version='1.0' standalone='no'?><s:stream xmlns:s='http://etherx.jabber.org/streams' \
+         xmlns='jabber:component:accept' xmlns:c='jabber:component:accept' id='3BF96D32'>",
+    );
+    assert_eq!(bench.sent(), "<handshake>7ab0bd48a12962a6b0183793fc29e366a6af319a</handshake>");
+    let message = "<c:message from='a@b' to='c@d'><c:body>hi</c:body></c:message>";
+    bench.hear(&format!("<c:handshake/>{message}"));
+    assert_eq!(bench.events(), ["up".to_owned(), format!("stanza {message}")]);
+    bench.hear(&format!("<s:error><reset xmlns='{ERRORS}'/></s:error></s:stream>"));
+    assert_eq!(bench.events(), ["down Refused { condition: Reset, text: None }"]);
+    assert_eq!(bench.sent(), "</stream:stream>");
+}
+
+#[test]
 fn a_component_that_is_stopped_stays_so() {
     let mut bench = Bench::up();
     let event = bench.component.stop(&mut bench.out);
@@ -461,6 +520,11 @@ impl Server {
     }
 }
 
+/// The id in a header of the server.
+fn id_of(header: &str) -> String {
+    header.split(" id='").nth(1).unwrap().split('\'').next().unwrap().to_owned()
+}
+
 #[test]
 fn both_roles_understand_each_other() {
     let mut bench = Bench::new();
@@ -502,13 +566,13 @@ fn what_the_server_refuses() {
     let header = |id: &str| {
         format!(
             "<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' \
-             xmlns:stream='http://etherx.jabber.org/streams' from='sip.example' id='{id}'>"
+             xmlns:stream='http://etherx.jabber.org/streams' from='sip.example' id='{id}' xml:lang='en'>"
         )
     };
     let error = |condition: &str| format!("<stream:error><{condition} xmlns='{ERRORS}'/>");
     let good = |server: &mut Server| {
         let said = server.hear(OPENING);
-        let id = said.rsplit_once("id='").unwrap().1.trim_end_matches("'>").to_owned();
+        let id = id_of(&said);
         assert_eq!(said, header(&id));
         assert_eq!(id.len(), 26);
         let digest = Secret::new("test-secret").digest(&id);
@@ -560,7 +624,7 @@ fn what_the_server_refuses() {
 fn a_second_connection_is_the_owner_s_to_refuse() {
     let mut server = Server::new(start());
     let said = server.hear(OPENING);
-    let id = said.rsplit_once("id='").unwrap().1.trim_end_matches("'>").to_owned();
+    let id = id_of(&said);
     let digest = Secret::new("test-secret").digest(&id);
     let data = format!("<handshake>{}</handshake>", String::from_utf8_lossy(&digest));
     let input = Input::Received { stream: server.stream, data: data.as_bytes() };
