@@ -33,6 +33,7 @@ class Client(slixmpp.ClientXMPP):
     def __init__(self, jid, password):
         # Of use on loopback without TLS only: slixmpp prefers SCRAM wherever it is offered.
         super().__init__(jid, password, plugin_config={"feature_mechanisms": {"unencrypted_plain": True, "unencrypted_scram": True}})
+        self.is_online = False
         self.add_event_handler("session_start", self.on_start)
         self.add_event_handler("failed_all_auth", lambda _: tell("offline", why="authentication failed"))
         self.add_event_handler("disconnected", lambda why: tell("offline", why=str(why or "closed")))
@@ -45,7 +46,6 @@ class Client(slixmpp.ClientXMPP):
 
     def on_start(self, _):
         self.send_presence()
-        tell("online", jid=self.boundjid.full)
 
     def on_message(self, stanza):
         xml = stanza.xml
@@ -69,6 +69,10 @@ class Client(slixmpp.ClientXMPP):
 
     def on_presence(self, stanza):
         xml = stanza.xml
+        if not self.is_online and xml.get("from") == self.boundjid.full:
+            # The server hands our own presence back: from now on messages to the bare JID come here.
+            self.is_online = True
+            tell("online", jid=self.boundjid.full)
         tell("presence", xml=tostring(xml), **{"from": xml.get("from", ""), "to": xml.get("to", ""), "type": xml.get("type", "available")})
 
     def obey(self, order):

@@ -93,11 +93,11 @@ impl Baresip {
         self.command("message", Some(body));
     }
 
-    /// The final answer to the next MESSAGE of its own, within `span`.
+    /// The final answer to the next MESSAGE of its own, within `span`; challenges are not final.
     pub fn expect_answer(&mut self, span: Duration) -> Traced {
         self.expect("a final answer to its MESSAGE", span, |traced| {
             !traced.sent
-                && traced.status().is_some_and(|status| status >= 200)
+                && traced.status().is_some_and(|status| status >= 200 && ![401, 407].contains(&status))
                 && traced.header("CSeq").is_some_and(|cseq| cseq.ends_with("MESSAGE"))
         })
     }
