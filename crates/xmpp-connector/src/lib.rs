@@ -23,6 +23,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 use translate::message::{Meaning, Silence};
+use translate::content::{self, Presented};
 use translate::{address, error, message};
 use turn::{Input, Minter, Output, Pool, StreamId, write_base32};
 use xmpp::jid::JidParts;
@@ -30,6 +31,9 @@ use xmpp::stanza::{self, Iq, Message, MessageType, OutError, OutMessage, Stanza,
 use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
 
 pub use xmpp::stream::component::DownReason;
+
+/// The longest stanza that is written: servers were seen to close streams somewhere above 300 KB.
+const LONGEST_STANZA: usize = 256 << 10;
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -44,6 +48,8 @@ pub struct Settings {
     pub unsent_limit: usize,
     /// Ask for delivery receipts (XEP-0184) and let the answer wait for them within the window.
     pub ask_receipts: bool,
+    /// Octets that a content may have once it is decoded.
+    pub content_limit: usize,
 }
 
 /// One component.
@@ -416,11 +422,11 @@ impl Connector {
         out: &mut Output,
     ) -> Result<(), Failure<'static>> {
         let message = &admitted.message;
-        let body = message::body(&message.content)?;
+        let presented = content::present(&message.content, self.settings.content_limit)?;
         let mut from = std::mem::take(&mut self.scratch);
         from.clear();
         let mut to = self.pool.take();
-        let written = self.write_copy(admitted, body, &mut from, &mut to, out);
+        let written = self.write_copy(admitted, &presented, &mut from, &mut to, out);
         self.scratch = from;
         match written {
             Ok((link, end)) => {
@@ -444,7 +450,7 @@ impl Connector {
     fn write_copy(
         &mut self,
         admitted: &Admitted<'_>,
-        body: &str,
+        presented: &Presented<'_>,
         from: &mut Vec<u8>,
         to: &mut Vec<u8>,
         out: &mut Output,
@@ -467,7 +473,7 @@ impl Connector {
                 from,
                 to,
                 id: admitted.mark.as_bytes(),
-                body: Some(body.as_bytes()),
+                body: Some(presented.body.as_bytes()),
                 max_forwards: Some(message.max_forwards.0.into()),
                 origin_id: true,
                 request_receipt: self.settings.ask_receipts,
