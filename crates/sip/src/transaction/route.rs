@@ -12,7 +12,8 @@ pub(crate) fn response_way(flow: &Flow, via: &Via<'_>) -> Option<Way> {
         return Way::of(flow);
     }
     let port = via.port.filter(|port| *port != 0).unwrap_or(5060);
-    let peer = if let Some(address) = via.maddr.and_then(parse_host) {
+    // An answer goes to one element: a request cannot have it broadcast.
+    let peer = if let Some(address) = via.maddr.and_then(parse_host).filter(is_one_host) {
         SocketAddr::new(address, port)
     } else if via.rport.is_some() {
         flow.peer
@@ -23,6 +24,11 @@ pub(crate) fn response_way(flow: &Flow, via: &Via<'_>) -> Option<Way> {
         peer
     };
     Some(Way::Datagram { socket: flow.socket, peer })
+}
+
+fn is_one_host(address: &IpAddr) -> bool {
+    let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
+    !broadcast && !address.is_multicast() && !address.is_unspecified()
 }
 
 /// Appends the top Via as the server transport leaves it: `rport` filled in, `received` where it is due, and nothing of
