@@ -125,6 +125,8 @@ fn it_runs_until_it_is_interrupted_and_says_when_it_is_ready() {
         (told["xmpp"]["port"].as_u64(), told["sip"]["port"].as_u64()),
         (Some(u64::from(base) + 222), Some(u64::from(base) + 60))
     );
+    let certificate = told["xmpp"]["certificate"].as_str().unwrap();
+    assert!(certificate.starts_with("-----BEGIN CERTIFICATE-----"), "{certificate}");
     let accounts: Vec<_> = told["accounts"]
         .as_array()
         .unwrap()

@@ -13,6 +13,8 @@ use std::time::Duration;
 pub(super) struct Announcement<'a> {
     pub(super) plan: &'a Plan,
     pub(super) accounts: &'a [Account],
+    /// In PEM.
+    pub(super) certificate: &'a str,
 }
 
 impl Announcement<'_> {
@@ -20,9 +22,9 @@ impl Announcement<'_> {
     pub(super) fn print(&self, json: bool) -> io::Result<()> {
         let mut out = io::stdout().lock();
         if json {
-            writeln!(out, "{}", self.json())?
+            writeln!(out, "{}", self.json())?;
         } else {
-            write!(out, "{self}")?
+            writeln!(out, "{self}")?;
         }
         out.flush()
     }
@@ -39,7 +41,7 @@ impl Announcement<'_> {
     }
 
     fn json(&self) -> serde_json::Value {
-        let Self { plan, accounts } = self;
+        let Self { plan, accounts, certificate } = self;
         let accounts: Vec<_> = accounts
             .iter()
             .map(|account| {
@@ -58,6 +60,7 @@ impl Announcement<'_> {
                 "host": plan.xmpp_clients.ip(),
                 "port": plan.xmpp_clients.port(),
                 "component_port": plan.xmpp_components.port(),
+                "certificate": certificate,
             },
             "sip": {
                 "domain": SIP_DOMAIN,
@@ -119,11 +122,13 @@ impl fmt::Display for Announcement<'_> {
         writeln!(f, "  profanity   /connect {jid} server {ip} port {port} tls trust")?;
         writeln!(f, "              /msg {jid_of_sip} hello")?;
         writeln!(f, "  slixmpp     xmpp = slixmpp.ClientXMPP({jid:?}, {:?})", xmpp.password)?;
+        writeln!(f, "              xmpp.ssl_context.check_hostname = False")?;
+        writeln!(f, "              xmpp.ssl_context.verify_mode = ssl.CERT_NONE")?;
         writeln!(f, "              xmpp.connect(({:?}, {port}))", ip.to_string())?;
         writeln!(f, "  baresip     its files in ~/.baresip, then /message hello:")?;
         writeln!(f, "              accounts: <{uri}>;auth_pass={password};outbound=\"sip:{sip}\"")?;
         writeln!(f, "              contacts: \"{}\" <sip:{jid}>", xmpp.name)?;
         writeln!(f, "  linphone    SIP account: user {user}, password {password}, domain {SIP_DOMAIN},")?;
-        writeln!(f, "              proxy sip:{sip};transport=udp, which is also the outbound proxy")
+        write!(f, "              proxy sip:{sip};transport=udp, which is also the outbound proxy")
     }
 }

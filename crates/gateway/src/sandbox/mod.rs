@@ -19,7 +19,6 @@ use crate::net::Names;
 use crate::program::StartError;
 use announce::Announcement;
 use hosted::Watched;
-use plan::Account;
 use sandbox::users::{Crossing, Happened, Meeting, MeetingSettings, SipUserSettings};
 use std::io;
 use std::net::SocketAddr;
@@ -32,13 +31,13 @@ use tokio::sync::{mpsc, oneshot};
 use turn::{Minter, Seed, SocketId, Target};
 
 /// How long the component stream may take to stand.
-const READY_PATIENCE: Duration = Duration::from_secs(10);
+const READY_PATIENCE: Duration = Duration::from_secs(5);
 /// How often to ask whether it does.
 const READY_INTERVAL: Duration = Duration::from_millis(5);
 /// How long what is open may take to end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
-/// How long `--once` may take, from the moment the component stream stands.
-const ONCE_PATIENCE: Duration = Duration::from_secs(20);
+/// How long `--once` may take from then on: 20 s in all.
+const ONCE_PATIENCE: Duration = Duration::from_secs(15);
 
 /// What the command line says.
 #[derive(Clone, Debug)]
@@ -133,7 +132,8 @@ pub fn run(options: &Options, seed: Seed) -> Result<(), SandboxError> {
                 }
             });
         }
-        let done = attend(options, &plan, &accounts, &running.controls, signals, &minter, worlds.names).await;
+        let announcement = Announcement { plan: &plan, accounts: &accounts, certificate: &worlds.certificate };
+        let done = attend(options, &announcement, &running.controls, signals, &minter, worlds.names).await;
         if let Some(path) = &options.ready_file {
             announce::remove(path)?;
         }
@@ -187,8 +187,7 @@ impl Signals {
 /// Waits until everything is ready, says so, and does what is asked for.
 async fn attend(
     options: &Options,
-    plan: &Plan,
-    accounts: &[Account],
+    announcement: &Announcement<'_>,
     controls: &mpsc::Sender<Control>,
     mut signals: Signals,
     minter: &Minter,
@@ -198,13 +197,12 @@ async fn attend(
         ready = until_ready(controls) => ready?,
         () = signals.next() => return Ok(()),
     }
-    let announcement = Announcement { plan, accounts };
     if let Some(path) = &options.ready_file {
         announcement.write_ready_file(path)?;
     }
     if options.once {
         return tokio::select! {
-            met = meet(options, plan, minter, names) => met,
+            met = meet(options, announcement.plan, minter, names) => met,
             () = signals.next() => Err(SandboxError::Once("interrupted".into())),
         };
     }

@@ -22,6 +22,8 @@ pub(super) struct Worlds {
     pub(super) parts: Vec<(Box<dyn Hosted>, Wiring)>,
     pub(super) names: Arc<Names>,
     pub(super) admin: Option<std::net::TcpListener>,
+    /// The certificate of the XMPP domain, in PEM.
+    pub(super) certificate: String,
 }
 
 /// Binds all sockets and makes the machines. The domains come first, so that the gateway finds them.
@@ -36,7 +38,8 @@ pub(super) fn build(plan: &Plan, accounts: &[Account], wire: bool, minter: &Mint
     let mut xmpp_wiring = Wiring::new("xmpp");
     xmpp_wiring.sockets.push(listener(plan.xmpp_clients, "XMPP clients")?);
     xmpp_wiring.sockets.push(listener(plan.xmpp_components, "XMPP components")?);
-    xmpp_wiring.tls = Some(certificate()?);
+    let (tls, certificate) = certificate()?;
+    xmpp_wiring.tls = Some(tls);
     xmpp_wiring.tap = tap();
 
     let sip = sip_world(plan, accounts, minter, started)?;
@@ -54,7 +57,7 @@ pub(super) fn build(plan: &Plan, accounts: &[Account], wire: bool, minter: &Mint
 
     let parts: Vec<(Box<dyn Hosted>, Wiring)> =
         vec![(Box::new(engine), wiring), (Box::new(xmpp), xmpp_wiring), (Box::new(sip), sip_wiring)];
-    Ok(Worlds { parts, names, admin })
+    Ok(Worlds { parts, names, admin, certificate })
 }
 
 fn listener(address: SocketAddr, purpose: &'static str) -> Result<Socket, SandboxError> {
@@ -105,10 +108,10 @@ fn sip_world(
 }
 
 /// A certificate that nobody has signed, for this run only.
-fn certificate() -> Result<Arc<ServerConfig>, SandboxError> {
+fn certificate() -> Result<(Arc<ServerConfig>, String), SandboxError> {
     let made = rcgen::generate_simple_self_signed(vec![XMPP_DOMAIN.to_owned(), "localhost".to_owned()])?;
     let key = PrivatePkcs8KeyDer::from(made.signing_key.serialize_der());
-    Ok(tls::accepting(vec![made.cert.der().clone()], key.into())?)
+    Ok((tls::accepting(vec![made.cert.der().clone()], key.into())?, made.cert.pem()))
 }
 
 #[expect(

@@ -230,9 +230,12 @@ struct House {
     now: Instant,
     domain: XmppDomain,
     users: Vec<Alone<XmppUser>>,
-    /// For each connection: who, its stream there and its stream at the domain, and what has not been read on either end.
-    connections: BTreeMap<(usize, StreamId), (StreamId, Vec<u8>, Vec<u8>)>,
+    /// By user and the user's stream.
+    connections: BTreeMap<(usize, StreamId), Connection>,
 }
+
+/// The stream at the domain, and what has not been read there and at the user's end.
+type Connection = (StreamId, Vec<u8>, Vec<u8>);
 
 impl House {
     fn new(users: &[(&str, &str)]) -> Self {
@@ -298,12 +301,12 @@ impl House {
     }
 
     fn carry_out_domain(&mut self, action: Action) -> bool {
-        let of = |wanted: StreamId, (key, (there, ..)): (&(usize, StreamId), &(StreamId, Vec<u8>, Vec<u8>))| {
-            (*there == wanted).then_some(*key)
+        let end_of = |connections: &BTreeMap<(usize, StreamId), Connection>, stream| {
+            connections.iter().find(|(_, (there, ..))| *there == stream).map(|(key, _)| *key)
         };
         match action {
             Action::Write { stream } => {
-                let Some(key) = self.connections.iter().find_map(|row| of(stream, row)) else { return false };
+                let Some(key) = end_of(&self.connections, stream) else { return false };
                 let bytes = take(self.domain.output(), stream);
                 let Some((_, _, waiting)) = self.connections.get_mut(&key) else { return false };
                 waiting.extend_from_slice(&bytes);
@@ -313,7 +316,7 @@ impl House {
                 !bytes.is_empty()
             }
             Action::Close { stream } => {
-                let Some(key) = self.connections.iter().find_map(|row| of(stream, row)) else { return false };
+                let Some(key) = end_of(&self.connections, stream) else { return false };
                 self.hang_up(key, CloseCause::Peer, CloseCause::Ours);
                 true
             }

@@ -185,8 +185,7 @@ impl Party for XmppUser {
             _ => return 0,
         };
         let mut consumed = 0;
-        loop {
-            let (Progress::Entering(client) | Progress::Available(client)) = &mut self.progress else { break };
+        while let Progress::Entering(client) | Progress::Available(client) = &mut self.progress {
             if client.stream() != stream {
                 break;
             }
