@@ -8,6 +8,7 @@
 
 use std::time::Duration;
 
+use entente_tests::peers::clock::{PATIENCE, wait_for};
 use entente_tests::peers::kamailio::Carrier;
 use entente_tests::peers::ports::free_port;
 use entente_tests::peers::sipp::{Conversation, Request};
@@ -47,7 +48,7 @@ impl<S: XmppServer> Lab<S> {
     pub(crate) fn start_with(name: &str) -> Self {
         let folder = Folder::new(name);
         let sip_port = free_port();
-        let mut server = S::start(&folder, XMPP, SIP, SECRET, &XMPP_USERS);
+        let server = S::start(&folder, XMPP, SIP, SECRET, &XMPP_USERS);
         let kamailio = Kamailio::start(&folder, SIP, &SIP_USERS, sip_port, Carrier::Udp);
         let secret = folder.write("component-secret", SECRET);
         let config = CONFIG
@@ -58,7 +59,11 @@ impl<S: XmppServer> Lab<S> {
             .replace("@SIP_PORT@", &sip_port.to_string())
             .replace("@PROXY_PORT@", &kamailio.port.to_string());
         let entente = Entente::start(&folder, &config);
-        server.wait_for_component();
+        let up = wait_for(PATIENCE, || {
+            assert!(!entente.process().has_exited(), "the gateway has ended; its log follows");
+            server.has_component().then_some(())
+        });
+        assert!(up.is_some(), "the gateway does not become a component");
         Self { entente, server, kamailio, folder, sip_port }
     }
 

@@ -12,6 +12,9 @@ use super::prosody::PASSWORD;
 const ERL: Program = Program { path: "/usr/bin/erl", package: "ejabberd" };
 const TEMPLATE: &str = include_str!("../../peers/servers/ejabberd.yml");
 
+/// What it logs when the component has shown that it knows the secret.
+pub const COMPONENT_IS_UP: &str = "Accepted external component handshake authentication";
+
 /// A running ejabberd with one domain and one place for a component.
 #[derive(Debug)]
 pub struct Ejabberd {
@@ -61,9 +64,9 @@ impl Ejabberd {
         Self { process, c2s_port, component_port }
     }
 
-    /// Waits until the component has shown that it knows the secret.
-    pub fn wait_for_component(&mut self) {
-        self.process.wait_for_log("Accepted external component handshake authentication");
+    /// All it has logged.
+    pub fn log(&self) -> String {
+        self.process.log()
     }
 
     /// The process, for signals.

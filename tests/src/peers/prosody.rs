@@ -10,6 +10,9 @@ use super::process::{Process, Program};
 const PROSODY: Program = Program { path: "/usr/bin/prosody", package: "prosody" };
 const TEMPLATE: &str = include_str!("../../peers/servers/prosody.cfg.lua");
 
+/// What it logs when the component has shown that it knows the secret.
+pub const COMPONENT_IS_UP: &str = "External component successfully authenticated";
+
 /// The password of every account.
 pub const PASSWORD: &str = "a password";
 
@@ -55,7 +58,7 @@ impl Prosody {
 
     /// Waits until the component has shown that it knows the secret.
     pub fn wait_for_component(&mut self) {
-        self.process.wait_for_log("External component successfully authenticated");
+        self.process.wait_for_log(COMPONENT_IS_UP);
     }
 
     /// All it has logged since its last start.

@@ -12,8 +12,8 @@ pub trait XmppServer {
     fn c2s_port(&self) -> u16;
     /// Where the component connects.
     fn component_port(&self) -> u16;
-    /// Waits until the component has shown that it knows the secret.
-    fn wait_for_component(&mut self);
+    /// Whether the component has shown that it knows the secret.
+    fn has_component(&self) -> bool;
 }
 
 impl XmppServer for Prosody {
@@ -29,8 +29,8 @@ impl XmppServer for Prosody {
         self.component_port
     }
 
-    fn wait_for_component(&mut self) {
-        Prosody::wait_for_component(self);
+    fn has_component(&self) -> bool {
+        self.log().contains(super::prosody::COMPONENT_IS_UP)
     }
 }
 
@@ -47,7 +47,7 @@ impl XmppServer for Ejabberd {
         self.component_port
     }
 
-    fn wait_for_component(&mut self) {
-        Ejabberd::wait_for_component(self);
+    fn has_component(&self) -> bool {
+        self.log().contains(super::ejabberd::COMPONENT_IS_UP)
     }
 }
