@@ -2,6 +2,7 @@
 
 mod addresses;
 mod barrier;
+mod content;
 mod evidence;
 mod forged_senders;
 mod house;

@@ -59,6 +59,7 @@ pub fn settings() -> engine::Settings {
             start_max_forwards: 70,
             unsent_limit: 1 << 20,
             ask_receipts: false,
+            content_limit: 65_535 * cpim::coding::GROWTH,
         },
         late_failure: LateFailure::Text,
         redact_addresses: false,

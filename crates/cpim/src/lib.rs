@@ -17,6 +17,8 @@
 
 #![forbid(unsafe_code)]
 
+pub mod charset;
+pub mod coding;
 mod content;
 mod mark;
 mod message;

@@ -48,6 +48,7 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
             start_max_forwards: config.gateway.start_max_forwards,
             unsent_limit: config.xmpp.limits.unsent,
             ask_receipts: config.answers.ask_receipts,
+            content_limit: config.sip.limits.message * cpim::coding::GROWTH,
         },
         late_failure: match config.answers.late_failure {
             LateFailure::Text => engine::LateFailure::Text,

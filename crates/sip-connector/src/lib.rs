@@ -71,8 +71,13 @@ pub struct Connector {
 impl Connector {
     /// A connector at rest.
     pub fn new(settings: Settings, minter: &Minter) -> Self {
+        let endpoint = endpoint::Settings {
+            accept: translate::message::ACCEPT.into(),
+            accept_encoding: cpim::coding::CODINGS.into(),
+            ..settings.endpoint.clone()
+        };
         Self {
-            endpoint: Endpoint::new(settings.endpoint.clone(), minter.derive("sip endpoint")),
+            endpoint: Endpoint::new(endpoint, minter.derive("sip endpoint")),
             outgoing: Outgoing::new(&settings, minter),
             settings,
         }

@@ -22,8 +22,8 @@ use slotmap::SecondaryMap;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
-use translate::message::{Meaning, Silence};
 use translate::content::{self, Presented};
+use translate::message::{Meaning, Silence};
 use translate::{address, error, message};
 use turn::{Input, Minter, Output, Pool, StreamId, write_base32};
 use xmpp::jid::JidParts;
@@ -31,9 +31,6 @@ use xmpp::stanza::{self, Iq, Message, MessageType, OutError, OutMessage, Stanza,
 use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
 
 pub use xmpp::stream::component::DownReason;
-
-/// The longest stanza that is written: servers were seen to close streams somewhere above 300 KB.
-const LONGEST_STANZA: usize = 256 << 10;
 
 /// What can be set.
 #[derive(Clone, Debug)]

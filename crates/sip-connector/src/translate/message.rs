@@ -3,9 +3,12 @@
 use super::address::{self, AddressError};
 use cpim::{Content, ImUri, MediaType, Presentations};
 use sip::transaction::{Answer, Extra};
-use sip::wire::uri::Uri;
+use sip::wire::uri::{Scheme, Uri};
 use sip::wire::{Essentials, HeaderName, Request};
 use std::borrow::Cow;
+
+/// The types that cross to XMPP, as the value of an Accept.
+pub const ACCEPT: &str = "text/plain";
 
 /// What a MESSAGE says, in the core's words.
 #[derive(Debug)]
@@ -26,6 +29,10 @@ pub fn to_cpim<'a>(
     presentations: &Presentations,
 ) -> Result<Abstracted<'a>, Answer<'static>> {
     let target = Uri::parse(request.uri).map_err(|_| warned(400, "unreadable Request-URI"))?;
+    // RFC 7247 section 8: sips in either promises what XMPP cannot keep.
+    if essentials.to.uri.scheme == Scheme::Sips {
+        return Err(destination_refused(AddressError::Secure));
+    }
     let destination = address::to_cpim(&target, presentations).map_err(destination_refused)?;
     let source = address::to_cpim(&essentials.from.uri, presentations).map_err(source_refused)?;
     let media_type = match request.head.first(HeaderName::ContentType) {
@@ -33,10 +40,12 @@ pub fn to_cpim<'a>(
         None if request.body.is_empty() => None,
         None => return Err(Answer { extra: Extra::ACCEPT, ..Answer::new(415) }),
     };
-    let encoding = request
-        .head
-        .first(HeaderName::ContentEncoding)
-        .filter(|value| !value.is_empty() && !value.eq_ignore_ascii_case(b"identity"));
+    let mut codings = request.head.all(HeaderName::ContentEncoding).filter(|value| !value.is_empty());
+    let encoding = codings.next().filter(|value| !value.eq_ignore_ascii_case(b"identity"));
+    // A second line would be the rest of one list. Nobody needs it.
+    if codings.next().is_some() {
+        return Err(Answer { extra: Extra::ACCEPT_ENCODING, ..Answer::new(415) });
+    }
     let content = Content { media_type, encoding, body: Cow::Borrowed(request.body) };
     Ok(Abstracted { source, destination, content })
 }

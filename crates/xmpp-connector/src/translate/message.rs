@@ -1,8 +1,7 @@
 //! `<message/>` and message operations (RFC 7572 tables 1 and 2, RFC 3922 section 4).
 
 use super::address::{self, AddressError};
-use cpim::{Content, Failure, ImUri, Presentations, Reason};
-use std::borrow::Cow;
+use cpim::{Content, ImUri, Presentations, Reason};
 use xmpp::stanza::{Message, MessageType};
 
 /// What a stanza with a body says, in the core's words.
@@ -65,26 +64,4 @@ pub fn to_cpim<'a>(message: &Message<'a>, presentations: &Presentations) -> Mean
         Ok(source) => Meaning::Operation(Abstracted { source, destination, content: Content::text(body.text.clone()) }),
         Err(error) => refused(error),
     }
-}
-
-/// The text to present as `<body/>`. What is no plain text in UTF-8 is refused: it could only cross altered.
-pub fn body<'c>(content: &'c Content<'_>) -> Result<&'c str, Failure<'static>> {
-    if content.encoding.is_some() {
-        return Err(Reason::UnsupportedEncoding.into());
-    }
-    if let Some(media_type) = &content.media_type {
-        if !media_type.is("text", "plain") {
-            return Err(Reason::UnsupportedMedia.into());
-        }
-        if let Some(charset) = media_type.param("charset")
-            && ![&b"utf-8"[..], b"us-ascii", b"utf8"].iter().any(|known| charset.eq_ignore_ascii_case(known))
-        {
-            return Err(Reason::UnsupportedMedia.into());
-        }
-    }
-    std::str::from_utf8(&content.body).map_err(|_| Failure {
-        reason: Reason::BadRequest,
-        text: Some(Cow::Borrowed("the body is not UTF-8")),
-        alternate: None,
-    })
 }

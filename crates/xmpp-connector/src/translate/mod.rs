@@ -1,5 +1,6 @@
 //! XMPP to CPIM and back, without state: one file per subject.
 
 pub mod address;
+pub mod content;
 pub mod error;
 pub mod message;

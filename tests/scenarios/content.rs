@@ -1,0 +1,193 @@
+//! What becomes of each kind of content that a SIP user sends.
+
+use entente_tests::world::{World, status};
+use flate2::Compression;
+use flate2::write::{DeflateEncoder, GzEncoder, ZlibEncoder};
+use std::io::Write as _;
+
+/// A MESSAGE from juliet with these header lines (each ended by CRLF) and this body.
+fn message(n: usize, lines: &str, body: &[u8]) -> Vec<u8> {
+    let mut request = format!(
+        "MESSAGE sip:romeo@xmpp.example SIP/2.0\r\n\
+         Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK-content-{n}\r\n\
+         Max-Forwards: 70\r\n\
+         From: <sip:juliet@sip.example>;tag=j{n}\r\n\
+         To: <sip:romeo@xmpp.example>\r\n\
+         Call-ID: content-{n}@192.0.2.9\r\n\
+         CSeq: 1 MESSAGE\r\n\
+         {lines}Content-Length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend_from_slice(body);
+    request
+}
+
+/// What came of a MESSAGE.
+#[derive(Debug, PartialEq)]
+enum Fate {
+    /// This stood in the stanza between the start tag and the id that follows the texts.
+    Shown(String),
+    /// The answer.
+    Refused { status: u16, response: String },
+}
+
+impl Fate {
+    fn status(&self) -> u16 {
+        match self {
+            Fate::Shown(_) => 0,
+            Fate::Refused { status, .. } => *status,
+        }
+    }
+
+    fn body(&self) -> &str {
+        let Fate::Shown(texts) = self else { panic!("shown, not {self:?}") };
+        let start = texts.find("<body>").expect("a body") + "<body>".len();
+        texts[start..].split("</body>").next().expect("the end of it")
+    }
+}
+
+/// Sends, and says what came of it. The world is a new one: what one message does, no other sees.
+fn fate(lines: &str, body: &[u8]) -> Fate {
+    let mut world = World::new();
+    world.proxy_sends(message(1, lines, body));
+    let shown = world.take_stanza();
+    let answer = world.take_datagram();
+    match (shown, answer) {
+        (Some(stanza), None) => {
+            let start = stanza.find('>').expect("a start tag") + 1;
+            let end = stanza.find("<origin-id").expect("the id");
+            Fate::Shown(stanza[start..end].to_owned())
+        }
+        (None, Some(response)) => {
+            world.assert_quiet();
+            Fate::Refused { status: status(&response).expect("a status"), response }
+        }
+        other => panic!("a stanza or an answer, not {other:?}"),
+    }
+}
+
+fn zlib(body: &[u8]) -> Vec<u8> {
+    let mut encoder = ZlibEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).expect("all is taken");
+    encoder.finish().expect("all is taken")
+}
+
+fn raw_deflate(body: &[u8]) -> Vec<u8> {
+    let mut encoder = DeflateEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).expect("all is taken");
+    encoder.finish().expect("all is taken")
+}
+
+fn gzip(body: &[u8]) -> Vec<u8> {
+    let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
+    encoder.write_all(body).expect("all is taken");
+    encoder.finish().expect("all is taken")
+}
+
+#[test]
+fn text_in_any_charset_is_shown_as_its_characters() {
+    for (charset, body, shown) in [
+        ("", "Gr\u{fc}\u{df}e \u{1f600}".as_bytes(), "Gr\u{fc}\u{df}e \u{1f600}"),
+        (";charset=UTF-8", "Gr\u{fc}\u{df}e".as_bytes(), "Gr\u{fc}\u{df}e"),
+        ("; charset=\"iso-8859-1\"", b"Gr\xfc\xdfe", "Gr\u{fc}\u{df}e"),
+        (";charset=windows-1251", b"\xcf\xf0\xe8\xe2\xe5\xf2", "\u{41f}\u{440}\u{438}\u{432}\u{435}\u{442}"),
+        (";charset=utf-16", b"\xff\xfe<\0&\0", "&lt;&amp;"),
+        (";format=flowed;charset=big5", b"\xa4\xa4\xa4\xe5", "\u{4e2d}\u{6587}"),
+    ] {
+        assert_eq!(fate(&format!("Content-Type: text/plain{charset}\r\n"), body).body(), shown, "{charset}");
+    }
+}
+
+#[test]
+fn an_unknown_charset_and_a_broken_text_are_told_apart() {
+    let unknown = fate("Content-Type: text/plain;charset=klingon\r\n", b"nuqneH");
+    let Fate::Refused { status: 415, response } = unknown else { panic!("415, not {unknown:?}") };
+    assert!(response.contains("\r\nAccept: text/plain"), "{response}");
+    for (charset, body) in [("", &b"Gr\xfc\xdfe"[..]), (";charset=us-ascii", b"Gr\xc3\xbc"), (";charset=big5", b"\xa4")]
+    {
+        let broken = fate(&format!("Content-Type: text/plain{charset}\r\n"), body);
+        let Fate::Refused { status: 400, response } = broken else { panic!("400, not {broken:?}") };
+        assert!(response.contains("Warning: 399 gw.example \"the body is not valid in its charset\""), "{response}");
+    }
+}
+
+#[test]
+fn characters_that_xml_forbids_are_replaced_and_counted() {
+    let mut world = World::new();
+    world.proxy_sends(message(1, "Content-Type: text/plain\r\n", b"a\0b\x1bc\xef\xbf\xbfd\te\r\n"));
+    let stanza = world.take_stanza().expect("a stanza");
+    assert!(stanza.contains("<body>a\u{fffd}b\u{fffd}c\u{fffd}d\te&#13;\n</body>"), "{stanza}");
+    assert_eq!(xmpp_counters(&world).replaced_characters, 3);
+}
+
+fn xmpp_counters(world: &World) -> xmpp_connector::Counters {
+    world.engine.counters().xmpp
+}
+
+#[test]
+fn coded_text_is_shown_decoded() {
+    let text = "Neither, fair saint, if either thee dislike.";
+    for (coding, body) in [
+        ("deflate", zlib(text.as_bytes())),
+        ("Deflate", raw_deflate(text.as_bytes())),
+        ("gzip", gzip(text.as_bytes())),
+        ("x-gzip", gzip(text.as_bytes())),
+        ("deflate, gzip", gzip(&zlib(text.as_bytes()))),
+        ("identity", text.into()),
+    ] {
+        let shown = fate(&format!("Content-Type: text/plain\r\nContent-Encoding: {coding}\r\n"), &body);
+        assert_eq!(shown.body(), text, "{coding}");
+    }
+    let latin = fate("Content-Type: text/plain;charset=iso-8859-1\r\nContent-Encoding: deflate\r\n", &zlib(b"f\xfcr"));
+    assert_eq!(latin.body(), "f\u{fc}r", "first the coding, then the charset");
+}
+
+#[test]
+fn what_cannot_be_decoded_is_refused_with_its_reason() {
+    let coded =
+        |coding: &str, body: &[u8]| fate(&format!("Content-Type: text/plain\r\nContent-Encoding: {coding}\r\n"), body);
+    let Fate::Refused { status: 415, response } = coded("br", b"hello") else { panic!("415") };
+    assert!(response.contains("\r\nAccept-Encoding: deflate, gzip, identity\r\n"), "{response}");
+    assert_eq!(coded("deflate\r\nContent-Encoding: gzip", &gzip(&zlib(b"hello"))).status(), 415);
+    let whole = zlib(b"Neither, fair saint, if either thee dislike.");
+    for broken in [&b""[..], b"hello", &whole[..whole.len() - 5], &[&whole[..], b"x"].concat()] {
+        let Fate::Refused { status: 400, response } = coded("deflate", broken) else { panic!("400") };
+        assert!(response.contains("Warning: 399 gw.example"), "{response}");
+    }
+}
+
+#[test]
+fn a_bomb_is_too_large() {
+    let zeros = vec![0; 20_000_000];
+    for (coding, bomb) in [
+        ("deflate", zlib(&zeros)),
+        ("deflate", raw_deflate(&zeros)),
+        ("gzip", gzip(&zeros)),
+        ("gzip, gzip", gzip(&gzip(&zeros))),
+        ("deflate, deflate", zlib(&zlib(&zeros))),
+    ] {
+        assert!(bomb.len() < 65_000, "{coding}: it fits a datagram");
+        let told = fate(&format!("Content-Type: text/plain\r\nContent-Encoding: {coding}\r\n"), &bomb);
+        assert_eq!(told.status(), 413, "{coding}: {told:?}");
+    }
+    // Not a bomb, but more than a server takes in one stanza once `&` is `&amp;`.
+    let ampersands = fate("Content-Type: text/plain\r\n", &vec![b'&'; 60_000]);
+    assert_eq!(ampersands.status(), 413);
+}
+
+/// Notifications come from a client in use without being asked for, deflated or not. Nobody here can show them yet; what
+/// must not happen is that a user sees XML or compressed octets.
+#[test]
+fn notifications_are_refused_and_never_shown_raw() {
+    let imdn = b"<?xml version=\"1.0\" encoding=\"UTF-8\"?><imdn xmlns=\"urn:ietf:params:xml:ns:imdn\">\
+        <message-id>abc</message-id><datetime>2026-11-20T17:45:22Z</datetime><delivery-notification><status>\
+        <delivered/></status></delivery-notification></imdn>";
+    let typing = b"<isComposing xmlns=\"urn:ietf:params:xml:ns:im-iscomposing\"><state>active</state></isComposing>";
+    for (kind, body) in [("message/imdn+xml", &imdn[..]), ("application/im-iscomposing+xml", typing)] {
+        for (coding, coded) in [("", body.to_vec()), ("Content-Encoding: deflate\r\n", zlib(body))] {
+            let told = fate(&format!("{coding}Content-Type: {kind}\r\nPriority: non-urgent\r\n"), &coded);
+            assert_eq!(told.status(), 415, "{kind} {coding}: {told:?}");
+        }
+    }
+}
