@@ -11,3 +11,5 @@ mod link;
 mod next_hop;
 mod queues;
 mod tables;
+mod xmpp_stanzas;
+mod xmpp_streams;

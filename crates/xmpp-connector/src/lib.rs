@@ -495,10 +495,13 @@ impl Connector {
             Status::Failure(failure) => self.write_refusal(&stanza, failure, out),
             // RFC 3428 section 4: only a 200 says delivered; a 202 becomes nothing.
             Status::Success if stanza.wants_receipt() => {
+                let mut id = smallvec::SmallVec::<[u8; 26]>::new();
+                write_base32(self.minter.mint(), 26, &mut id);
                 if let Some(buffer) = self.buffer(stanza.link, out) {
                     let receipt = OutMessage {
                         from: stanza.to(),
                         to: stanza.from(),
+                        id: &id,
                         receipt: Some(stanza.id()),
                         ..OutMessage::default()
                     };

@@ -13,7 +13,9 @@ pub fn from_cpim(failure: &Failure<'_>) -> (ErrorType, Condition) {
         Reason::Forbidden => (T::Auth, C::Forbidden),
         // RFC 7247 section 7.2 note 1: 301 is <gone/> with the new address, 410 is <gone/> without one.
         Reason::Gone => (T::Cancel, C::Gone),
-        Reason::InternalError | Reason::Overloaded => (T::Wait, C::InternalServerError),
+        Reason::InternalError => (T::Cancel, C::InternalServerError),
+        // RFC 6120 section 8.3.3.6 suggests cancel; here a retry may help, and the sender is told so.
+        Reason::Overloaded => (T::Wait, C::InternalServerError),
         Reason::NotFound | Reason::AddressIncomplete => (T::Cancel, C::ItemNotFound),
         Reason::AddressMalformed => (T::Modify, C::JidMalformed),
         Reason::NotAcceptable
@@ -37,7 +39,7 @@ pub fn from_cpim(failure: &Failure<'_>) -> (ErrorType, Condition) {
         Reason::UnexpectedRequest => (T::Wait, C::UnexpectedRequest),
         Reason::Undefined => (T::Cancel, C::UndefinedCondition),
         // A reason that a later version of the core adds is our fault to have no row for.
-        _ => (T::Wait, C::InternalServerError),
+        _ => (T::Cancel, C::InternalServerError),
     }
 }
 
@@ -68,5 +70,22 @@ pub fn to_cpim(condition: Condition, full: bool) -> Reason {
         C::SubscriptionRequired => Reason::SubscriptionRequired,
         C::UndefinedCondition => Reason::Undefined,
         C::UnexpectedRequest => Reason::UnexpectedRequest,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// RFC 6120 section 8.3.3: the type that goes with each condition. Overload alone invites to retry.
+    #[test]
+    fn each_reason_is_told_with_the_type_of_its_condition() {
+        for reason in Reason::ALL {
+            let (kind, condition) = from_cpim(&reason.into());
+            match reason {
+                Reason::Overloaded => assert_eq!((kind, condition), (ErrorType::Wait, Condition::InternalServerError)),
+                _ => assert_eq!(kind, condition.default_type(), "{reason:?}"),
+            }
+        }
     }
 }
