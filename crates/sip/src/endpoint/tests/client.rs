@@ -1,6 +1,7 @@
 //! Client transactions: RFC 3261 17.1.2, 17.1.3, 17.1.4, 18.1.2 and 8.1.3.3.
 
 use super::*;
+use crate::transaction::ClientKey;
 
 fn parts() -> RequestParts<'static> {
     RequestParts {
