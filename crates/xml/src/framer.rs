@@ -253,7 +253,7 @@ impl Framer {
                 if !CDATA.starts_with(prefix) {
                     return Err(Error::Markup);
                 }
-                if self.depth == 0 {
+                if self.depth == 0 && markup.len() > 2 {
                     return Err(Error::StrayText);
                 }
                 if prefix.len() < CDATA.len() {

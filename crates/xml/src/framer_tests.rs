@@ -109,6 +109,11 @@ fn what_a_stream_must_not_hold() {
         let input = format!("{HEADER}{input}");
         let error = frames(input.as_bytes(), &[], Limits::default()).1;
         assert_eq!(error, Some(*expected), "{}", &input[HEADER.len()..input.len().min(HEADER.len() + 60)]);
+        if input.len() < 1000 {
+            let cuts: Vec<usize> = (1..input.len()).collect();
+            let error = frames(input.as_bytes(), &cuts, Limits::default()).1;
+            assert_eq!(error, Some(*expected), "octet by octet: {}", &input[HEADER.len()..]);
+        }
     }
 }
 
