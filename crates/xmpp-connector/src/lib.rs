@@ -105,6 +105,8 @@ pub struct Counters {
     pub misaddressed: u64,
     /// Errors that answer nothing of ours.
     pub stray_errors: u64,
+    /// Answers not written: the id or address that they repeat, escaped, is too long for a stanza.
+    pub unanswerable: u64,
     /// Pings of the barrier sent.
     pub pings: u64,
     /// Characters that XML forbids, replaced in what was written.
@@ -255,7 +257,8 @@ impl Connector {
             self.forget(operation);
             return Event::Concluded(operation, Status::Success);
         }
-        if !self.is_for(index, message.to.as_deref()) {
+        // Whom nobody names, nobody can answer.
+        if message.from.as_deref().is_some_and(str::is_empty) || !self.is_for(index, message.to.as_deref()) {
             self.counters.misaddressed += 1;
             return Event::None;
         }
@@ -361,13 +364,16 @@ impl Connector {
         }
         let _ = now;
         let to = iq.to.as_deref();
-        if iq.from.is_none() || !self.is_for(index, to) {
+        if iq.from.as_deref().is_none_or(str::is_empty) || !self.is_for(index, to) {
             self.counters.misaddressed += 1;
             return;
         }
         let to_user = to.is_some_and(|to| to.contains('@'));
-        if let Some(buffer) = self.links[index].component.stream().and_then(|stream| out.stream(stream)) {
-            disco::answer(iq, to_user, buffer);
+        let limit = self.longest(index);
+        if let Some(buffer) = self.links[index].component.stream().and_then(|stream| out.stream(stream))
+            && !append(limit, buffer, |buffer| disco::answer(iq, to_user, buffer))
+        {
+            self.counters.unanswerable += 1;
         }
     }
 
@@ -463,25 +469,25 @@ impl Connector {
         if out.unsent_len(stream) >= self.settings.unsent_limit {
             return Err(Reason::Congested.into());
         }
+        let limit = self.longest(index);
         let buffer = out.stream(stream).ok_or(Reason::LinkDown)?;
-        let start = buffer.len();
-        let replaced = stanza::write_message(
-            &OutMessage {
-                from,
-                to,
-                id: admitted.mark.as_bytes(),
-                body: Some(presented.body.as_bytes()),
-                max_forwards: Some(message.max_forwards.0.into()),
-                origin_id: true,
-                request_receipt: self.settings.ask_receipts,
-                ..OutMessage::default()
-            },
-            buffer,
-        );
-        // A server ends the stream over a stanza that it finds too long, with everybody else's messages on it. It is sent
-        // nothing that we would not take from it; escaping lengthens a text up to five times.
-        if buffer.len().saturating_sub(start) > self.settings.links[index].component.limits.stanza {
-            buffer.truncate(start);
+        let mut replaced = 0;
+        let written = append(limit, buffer, |buffer| {
+            replaced = stanza::write_message(
+                &OutMessage {
+                    from,
+                    to,
+                    id: admitted.mark.as_bytes(),
+                    body: Some(presented.body.as_bytes()),
+                    max_forwards: Some(message.max_forwards.0.into()),
+                    origin_id: true,
+                    request_receipt: self.settings.ask_receipts,
+                    ..OutMessage::default()
+                },
+                buffer,
+            );
+        });
+        if !written {
             return Err(Reason::TooLarge.into());
         }
         self.counters.replaced_characters += replaced as u64;
@@ -497,6 +503,7 @@ impl Connector {
             Status::Success if stanza.wants_receipt() => {
                 let mut id = smallvec::SmallVec::<[u8; 26]>::new();
                 write_base32(self.minter.mint(), 26, &mut id);
+                let limit = self.longest(stanza.link);
                 if let Some(buffer) = self.buffer(stanza.link, out) {
                     let receipt = OutMessage {
                         from: stanza.to(),
@@ -505,7 +512,10 @@ impl Connector {
                         receipt: Some(stanza.id()),
                         ..OutMessage::default()
                     };
-                    stanza::write_message(&receipt, buffer);
+                    let written = append(limit, buffer, |buffer| {
+                        stanza::write_message(&receipt, buffer);
+                    });
+                    self.counters.unanswerable += u64::from(!written);
                 }
             }
             Status::Success | Status::Indeterminate => {}
@@ -522,6 +532,7 @@ impl Connector {
                 alternate.clear();
             }
         }
+        let limit = self.longest(stanza.link);
         let Some(buffer) = self.buffer(stanza.link, out) else { return };
         let error = OutError {
             condition,
@@ -529,7 +540,16 @@ impl Connector {
             text: failure.text.as_deref().map(str::as_bytes),
             alternate: (!alternate.is_empty()).then_some(&alternate[..]),
         };
-        stanza::write_error(StanzaKind::Message, stanza.to(), stanza.from(), stanza.id(), &error, buffer);
+        let written = append(limit, buffer, |buffer| {
+            stanza::write_error(StanzaKind::Message, stanza.to(), stanza.from(), stanza.id(), &error, buffer);
+        });
+        self.counters.unanswerable += u64::from(!written);
+    }
+
+    /// The longest stanza that is written on a link. A server ends the stream over one that it finds too long, with
+    /// everybody else's messages on it; it is sent nothing that would not be taken from it.
+    fn longest(&self, index: usize) -> usize {
+        self.settings.links.get(index).map_or(0, |link| link.component.limits.stanza)
     }
 
     fn buffer<'o>(&self, index: usize, out: &'o mut Output) -> Option<&'o mut Vec<u8>> {
@@ -613,4 +633,15 @@ impl Connector {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
+}
+
+/// Appends a stanza, or nothing where it comes out longer than `limit`. Escaping lengthens a text up to six times.
+fn append(limit: usize, buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> bool {
+    let start = buffer.len();
+    write(buffer);
+    let fits = buffer.len().saturating_sub(start) <= limit;
+    if !fits {
+        buffer.truncate(start);
+    }
+    fits
 }
