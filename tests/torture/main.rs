@@ -3,9 +3,9 @@
 //! Each input gets the answer that its table names, or silence. After each, other users write to each other in both
 //! directions, and at the end nothing is left in any table.
 
-
+mod floods;
 mod others;
 mod rfc;
 mod sip_side;
 mod table;
-
+mod xmpp_side;

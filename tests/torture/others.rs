@@ -62,6 +62,16 @@ pub(crate) fn quiet(world: &mut World, after: &str) {
     assert!(world.stream.is_some() && world.closes.is_empty() && world.engine.is_ready(), "after {after}");
 }
 
+/// The gateway connects again, and the server accepts it.
+pub(crate) fn come_back(world: &mut World, after: &str) {
+    let start = world.now;
+    while world.connects.is_empty() {
+        world.advance(Duration::from_millis(100));
+        assert!(world.now - start < Duration::from_secs(31), "after {after}: it comes back");
+    }
+    world.accept_component();
+}
+
 /// A response as one line: its status line and, where it has one, the text of its Warning.
 pub(crate) fn summary(response: &[u8]) -> String {
     let text = String::from_utf8_lossy(response);
