@@ -138,6 +138,9 @@ impl Connector {
     ) -> Result<Message<'a>, Answer<'static>> {
         match request.method {
             Method::Message | Method::Options => {}
+            // We ask for no notifications (RFC 6665 section 4.1.3).
+            Method::Notify if essentials.to.tag.is_some() => return Err(Answer::new(481)),
+            Method::Notify => return Err(Answer::new(489)),
             Method::Other(_) => return Err(Answer { extra: Extra::ALLOW, ..Answer::new(501) }),
             _ => return Err(Answer { extra: Extra::ALLOW, ..Answer::new(405) }),
         }
