@@ -174,9 +174,9 @@ impl<'a> Credentials<'a> {
     }
 }
 
-/// `nc-value`: eight hexadecimal digits; fewer are read too.
+/// `nc-value`: exactly eight hexadecimal digits.
 pub(super) fn nonce_count(digits: &[u8]) -> Option<u32> {
-    if digits.is_empty() || digits.len() > 8 || !digits.iter().all(u8::is_ascii_hexdigit) {
+    if digits.len() != 8 || !digits.iter().all(u8::is_ascii_hexdigit) {
         return None;
     }
     u32::from_str_radix(std::str::from_utf8(digits).ok()?, 16).ok()

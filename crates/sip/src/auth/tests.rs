@@ -100,6 +100,18 @@ fn a_challenge_offers_each_algorithm_with_qop() {
     assert!(topmost.stale && topmost.qop && topmost.algorithm == Algorithm::Sha512_256);
 }
 
+/// RFC 3261 section 22.4, RFC 7616 sections 3.4 and 3.5: what is quoted and what is not, and a count of eight digits.
+#[test]
+fn credentials_are_written_as_the_grammar_has_them() {
+    let challenge = "Digest realm=\"sip.example\", qop=\"auth\", algorithm=SHA-256, nonce=\"n\", opaque=\"o\"";
+    let written = answered(challenge, b"secret", 26);
+    let (start, rest) = written.split_once(", response=\"").unwrap();
+    assert_eq!(start, "Digest username=\"alice\", realm=\"sip.example\", nonce=\"n\", uri=\"sip:sip.example\"");
+    let (response, end) = rest.split_once("\", ").unwrap();
+    assert!(response.len() == 64 && response.bytes().all(|byte| byte.is_ascii_hexdigit()), "{response}");
+    assert_eq!(end, "opaque=\"o\", cnonce=\"72616e646f6d\", algorithm=SHA-256, qop=auth, nc=0000001a");
+}
+
 #[test]
 fn right_credentials_are_accepted_with_every_algorithm() {
     let mut authenticator = authenticator(10);
@@ -261,8 +273,10 @@ fn malformed_values_are_refused() {
         (", algorithm=MD5-sess", Some(AuthError::Malformed)),
         (", algorithm=\"md5\"", None),
         (", ,, opaque=\"a,<b\",", None),
+        (", qop=auth, nc=1, cnonce=\"c\"", Some(AuthError::Malformed)),
         (", username=\"v\"", Some(AuthError::Malformed)),
     ];
+    assert_eq!(Credentials::parse(b"Basic YTpi"), Err(AuthError::Scheme));
     for (more, error) in table {
         assert_eq!(Credentials::parse(format!("{whole}{more}").as_bytes()).err(), error, "{more}");
     }

@@ -17,6 +17,7 @@ const HEADER_LINE: Refusal = Refusal::bad("Bad Request: Malformed Header Line");
 const REQUEST_LINE: Refusal = Refusal::bad("Bad Request: Malformed Request Line");
 const VERSION: Refusal = Refusal { status: 505, reason: "Version Not Supported" };
 const URI_LENGTH: Refusal = Refusal { status: 414, reason: "Request-URI Too Long" };
+const TOO_LARGE: Refusal = Refusal { status: 513, reason: "Message Too Large" };
 const LINE_COUNT: Refusal = Refusal::bad("Bad Request: Too Many Header Lines");
 const LINE_LENGTH: Refusal = Refusal::bad("Bad Request: Header Line Too Long");
 const VIA: Refusal = Refusal::bad("Bad Request: Malformed Via");
@@ -38,12 +39,20 @@ pub fn parse<'a>(bytes: &'a [u8], carriage: Carriage, limits: &Limits) -> Result
 fn split<'a>(bytes: &'a [u8], carriage: Carriage, limits: &Limits) -> Result<Message<'a>, DropReason> {
     let skipped = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).ok_or(DropReason::Empty)?;
     let bytes = bytes.get(skipped..).unwrap_or_default();
-    if bytes.len() > limits.message || u32::try_from(bytes.len()).is_err() {
+    if u32::try_from(bytes.len()).is_err() {
         return Err(DropReason::TooLong);
     }
+    let too_large = bytes.len() > limits.message;
     let (start_line, head_start, lone) = line(bytes, 0).ok_or(DropReason::Unfinished)?;
     let start = StartLine::read(start_line)?;
-    let mut defect = lone.then_some(LINE_BREAK);
+    if too_large && matches!(start, StartLine::Response { .. }) {
+        return Err(DropReason::TooLong);
+    }
+    let mut defect = match (too_large, lone) {
+        (true, _) => Some(TOO_LARGE),
+        (false, true) => Some(LINE_BREAK),
+        (false, false) => None,
+    };
     let (head, body_start) = header_lines(bytes, head_start, carriage, limits, &mut defect)?;
     let rest = bytes.get(body_start..).unwrap_or_default();
     let body = match body_length(&head, rest.len(), carriage) {
@@ -265,6 +274,8 @@ fn body_length(head: &Head<'_>, available: usize, carriage: Carriage) -> Result<
     match (length, carriage) {
         (None, Carriage::Datagram) => Ok(available),
         (None, Carriage::Stream) => Err(CONTENT_LENGTH_MISSING),
+        // A stream's messages are cut out by their length; one that is not whole went beyond the limit.
+        (Some(length), Carriage::Stream) if length > available => Err(TOO_LARGE),
         (Some(length), _) if length > available => Err(BODY_SHORT),
         (Some(length), _) => Ok(length),
     }

@@ -174,7 +174,30 @@ fn every_limit_is_reached() {
     assert_eq!(verdict("v: SIP/2.0/UDP a, SIP/2.0/UDP b\r\nv: SIP/2.0/UDP c\r\nMax"), "Bad Request: Too Many Via");
     assert_eq!(verdict("Route: <sip:a>, <sip:b>\r\nMax"), "accepted");
     assert_eq!(verdict("Route: <sip:a>, <sip:b>, <sip:c>\r\nMax"), "Bad Request: Too Many Route");
-    assert_eq!(verdict(&many("X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n", 50)), "too_long");
+    assert_eq!(verdict(&many("X: yyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyyy\r\n", 50)), "Message Too Large");
+}
+
+#[test]
+fn what_is_larger_than_the_limit_gets_a_513_or_is_dropped() {
+    let small = Limits { message: MESSAGE.len() - 1, ..Limits::default() };
+    let Ok(Message::Request(request)) = parse(MESSAGE, Carriage::Datagram, &small) else { panic!() };
+    assert_eq!(request.check(&small).map(|_| ()).unwrap_err().status, 513);
+    let response = [b"SIP/2.0 200 OK\r\n".as_slice(), &MESSAGE[39..]].concat();
+    assert!(parse(&response, Carriage::Datagram, &Limits::default()).is_ok());
+    let dropped = parse(&response, Carriage::Datagram, &Limits { message: response.len() - 1, ..small });
+    assert!(matches!(dropped, Err(Unreadable::Drop(DropReason::TooLong))), "{dropped:?}");
+    // On a stream the framer hands over the header of what is too large.
+    let head = &MESSAGE[..MESSAGE.len() - request.body.len()];
+    let Ok(Message::Request(request)) = parse(head, Carriage::Stream, &small) else { panic!() };
+    assert_eq!(request.check(&small).map(|_| ()).unwrap_err().status, 513);
+}
+
+#[test]
+fn without_content_length_the_body_is_the_rest_of_the_datagram() {
+    let bytes = replaced("Content-Length: 24\r\n", "");
+    assert_eq!(request(&bytes).body, b"Art thou not Romeo,\r\n\x00\xff?");
+    let bytes = replaced("Content-Length: 24", "Content-Length: 3");
+    assert_eq!(request(&bytes).body, b"Art", "what lies beyond is not looked at");
 }
 
 #[test]
