@@ -131,3 +131,61 @@ fn each_status_has_its_stanza_error() {
     }
     world.assert_quiet();
 }
+
+/// Sends a message and lets romeo's side answer it with this `<error/>`; gives the response of the gateway.
+fn bounced(world: &mut World, n: u32, from: &str, error: &str) -> String {
+    world.proxy_sends(message(n, "romeo@xmpp.example", "hello"));
+    let stanzas = world.take_stanzas();
+    let id = attribute(stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("the message"), "id").unwrap();
+    world.server_writes(&format!("<message from='{from}' to='juliet@sip.example' id='{id}' type='error'>{error}</message>"));
+    world.take_datagram().expect("the answer")
+}
+
+/// RFC 7247 section 7.1 note 2.
+#[test]
+fn one_device_speaks_with_the_4xx_code() {
+    let mut world = World::new();
+    for (n, (condition, status)) in
+        [("forbidden", 403), ("item-not-found", 404), ("not-acceptable", 406), ("recipient-unavailable", 480)]
+            .into_iter()
+            .enumerate()
+    {
+        let error = format!("<error type='cancel'><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>");
+        let answer = bounced(&mut world, n as u32, "romeo@xmpp.example/orchard", &error);
+        assert!(answer.starts_with(&format!("SIP/2.0 {status} ")), "{condition}: {answer}");
+    }
+}
+
+#[test]
+fn an_error_without_a_condition_is_an_undefined_one() {
+    let mut world = World::new();
+    for (n, error) in [
+        "",
+        "<error type='cancel'/>",
+        "<error type='cancel'><own xmlns='urn:example:errors'/></error>",
+        "<error><text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>so</text></error>",
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        let answer = bounced(&mut world, n as u32, "romeo@xmpp.example", error);
+        assert!(answer.starts_with("SIP/2.0 400 "), "{error}: {answer}");
+    }
+}
+
+/// RFC 7247 section 7.1: the words of the error stand in one line of bounded length.
+#[test]
+fn words_of_a_stanza_error_stay_in_their_header_line() {
+    let mut world = World::new();
+    let words = format!("no\r\nVia: SIP/2.0/UDP evil.example\n\n{}", "x".repeat(2000));
+    let error = format!(
+        "<error type='cancel'><item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+         <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>{words}</text></error>"
+    );
+    let answer = bounced(&mut world, 1, "romeo@xmpp.example", &error);
+    let lines: Vec<_> = answer.split("\r\n").collect();
+    assert_eq!(lines.iter().filter(|line| line.starts_with("Via:")).count(), 1, "{answer}");
+    let warning = lines.iter().find(|line| line.starts_with("Warning: 399 gw.example \"no ")).expect("the words");
+    assert!(warning.len() < 600 && warning.ends_with('"') && !warning.contains('\n'), "{warning}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}

@@ -1,0 +1,259 @@
+//! What SIP senders may write and how, and what they are told when it cannot be done.
+
+use entente_tests::world::{World, attribute, message, status};
+
+/// The one message that a request led to; the ping behind it is left aside.
+fn delivered(world: &mut World) -> Option<String> {
+    world.take_stanzas().into_iter().find(|stanza| stanza.starts_with("<message"))
+}
+
+/// The message of [`message`] to romeo with one part replaced.
+fn changed(n: u32, from: &str, to: &str) -> String {
+    let request = message(n, "romeo@xmpp.example", "hello");
+    assert!(request.contains(from), "{from}");
+    request.replace(from, to)
+}
+
+fn answer(world: &mut World, request: &str) -> String {
+    world.proxy_sends(request);
+    let answer = world.take_datagram().unwrap_or_else(|| panic!("no answer to\n{request}"));
+    assert_eq!(delivered(world), None, "what is refused is not delivered\n{request}");
+    answer
+}
+
+fn refusal(world: &mut World, request: &str) -> u16 {
+    status(&answer(world, request)).expect("a response")
+}
+
+/// The value of a header field of a response.
+fn header<'m>(text: &'m str, name: &str) -> Option<&'m str> {
+    text.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
+}
+
+#[test]
+fn what_does_not_concern_us_changes_nothing() {
+    let mut world = World::new();
+    let before_content = [
+        "X-Unheard-Of: ;;;\r\n",
+        "Accept: application/sdp\r\nAccept-Encoding: gzip\r\nAccept-Language: tlh\r\nAllow: INVITE\r\n",
+        "Supported: path, gruu\r\nUnsupported: x\r\n",
+        "Proxy-Require: x\r\n",
+        "Contact: <sip:juliet@192.0.2.20>\r\n",
+        "Content-Disposition: render\r\nContent-Language: en\r\n",
+        "User-Agent: x\r\nDate: yesterday\r\nExpires: 10\r\nPriority: urgent\r\nSubject: x\r\n",
+    ];
+    for (n, lines) in before_content.iter().enumerate() {
+        world.proxy_sends(changed(n as u32, "Content-Type:", &format!("{lines}Content-Type:")));
+        assert!(delivered(&mut world).is_some(), "{lines} {:?}", world.take_datagram());
+    }
+}
+
+#[test]
+fn a_uri_may_be_written_in_many_ways() {
+    let mut world = World::new();
+    for (n, uri) in [
+        "SIP:romeo@xmpp.example",
+        "sip:romeo@XMPP.Example",
+        "sip:%72omeo@xmpp.example",
+        "sip:romeo@xmpp.example:5070",
+        "sip:romeo@xmpp.example;transport=udp;unheard-of=5",
+        "sip:romeo:secret@xmpp.example",
+        "im:romeo@xmpp.example",
+        "PRES:romeo@xmpp.example",
+    ]
+    .iter()
+    .enumerate()
+    {
+        world.proxy_sends(changed(n as u32, "sip:romeo@xmpp.example", uri));
+        let stanza = delivered(&mut world).unwrap_or_else(|| panic!("{uri} {:?}", world.take_datagram()));
+        assert_eq!(attribute(&stanza, "to"), Some("romeo@xmpp.example"), "{uri}");
+    }
+}
+
+#[test]
+fn compact_and_folded_headers_are_headers() {
+    let mut world = World::new();
+    let request = "MESSAGE sip:romeo@xmpp.example SIP/2.0\r\n\
+                   v : SIP / 2.0 / UDP 192.0.2.9:5060\r\n\t;branch=z9hG4bKc\r\n\
+                   f: Juliet\r\n  <sip:juliet@sip.example>;tag=1\r\nTo\t: sip:romeo@xmpp.example;x=y\r\n\
+                   i: c\r\ncseq: 1\r\n MESSAGE\r\nMAX-FORWARDS:70\r\nc: text/plain\r\nl: 5\r\n\r\nhello";
+    world.proxy_sends(request);
+    let stanza = delivered(&mut world).expect("the message");
+    assert_eq!(
+        (attribute(&stanza, "from"), attribute(&stanza, "to")),
+        (Some("juliet@sip.example"), Some("romeo@xmpp.example"))
+    );
+}
+
+#[test]
+fn the_request_uri_decides_and_not_to() {
+    let mut world = World::new();
+    world.proxy_sends(changed(1, "To: <sip:romeo@xmpp.example>", "To: <sip:friends@list.example>"));
+    assert_eq!(attribute(&delivered(&mut world).expect("the message"), "to"), Some("romeo@xmpp.example"));
+}
+
+#[test]
+fn sips_in_the_request_uri_to_or_from_is_not_carried() {
+    let mut world = World::new();
+    for (n, (from, to)) in [
+        ("MESSAGE sip:", "MESSAGE sips:"),
+        ("To: <sip:", "To: <sips:"),
+        ("To: <sip:", "To: <SIPS:"),
+        ("From: <sip:", "From: <sips:"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let answer = answer(&mut world, &changed(n as u32, from, to));
+        assert!(answer.starts_with("SIP/2.0 403 ") && header(&answer, "Warning").is_some(), "{to}: {answer}");
+    }
+    world.assert_quiet();
+}
+
+#[test]
+fn a_request_without_max_forwards_starts_with_the_configured_number() {
+    for start in [70, 120] {
+        let mut world = World::with(|settings| settings.sip.start_max_forwards = start);
+        world.proxy_sends(changed(1, "Max-Forwards: 70\r\n", ""));
+        let stanza = delivered(&mut world).expect("the message");
+        assert!(stanza.contains(&format!("<header name='Max-Forwards'>{}</header>", start - 1)), "{stanza}");
+    }
+}
+
+#[test]
+fn content_that_cannot_be_shown_is_refused_with_what_can() {
+    let mut world = World::new();
+    let cases = [
+        ("Content-Type: text/plain\r\n", "", "Accept"),
+        ("text/plain", "application/im-iscomposing+xml", "Accept"),
+        ("text/plain", "text/plain;charset=x-unheard-of", "Accept"),
+        ("text/plain", "image/png", "Accept"),
+        ("text/plain", "text/plain\r\nContent-Encoding: x-unheard-of", "Accept-Encoding"),
+    ];
+    for (n, (from, to, name)) in cases.iter().enumerate() {
+        let answer = answer(&mut world, &changed(n as u32, from, to));
+        assert_eq!(status(&answer), Some(415), "{to}: {answer}");
+        assert!(header(&answer, name).is_some(), "{to}: {answer}");
+        assert!(*name != "Accept" || answer.contains("\r\nAccept: text/plain"), "{answer}");
+    }
+    world.proxy_sends(changed(20, "text/plain", "text/plain\r\nContent-Encoding: identity"));
+    assert!(delivered(&mut world).is_some(), "nothing is encoded");
+}
+
+/// RFC 6665 section 4.1.3.
+#[test]
+fn a_notification_that_nobody_asked_for_is_refused() {
+    let mut world = World::new();
+    let notify = |n: u32, lines: &str| {
+        message(n, "romeo@xmpp.example", "").replace("MESSAGE", "NOTIFY").replace("Content-Type: text/plain\r\n", lines)
+    };
+    let unheard_of = "Event: message-summary\r\nSubscription-State: active\r\n";
+    assert_eq!(refusal(&mut world, &notify(1, unheard_of)), 489);
+    let in_dialog = notify(2, unheard_of).replace("To: <sip:romeo@xmpp.example>", "To: <sip:romeo@xmpp.example>;tag=x");
+    assert_eq!(refusal(&mut world, &in_dialog), 481);
+    world.assert_quiet();
+}
+
+/// RFC 3261 section 8.2: method, header fields, content.
+#[test]
+fn of_several_defects_the_first_in_the_order_of_the_checks_is_told() {
+    let mut world = World::new();
+    let spoiled = |n: u32, spoils: &[(&str, &str)]| {
+        let start = message(n, "romeo@xmpp.example", "hello");
+        spoils.iter().fold(start, |request, (from, to)| request.replace(from, to))
+    };
+    let unknown_method = ("MESSAGE", "SHOUT");
+    let unsupported_method = ("MESSAGE", "SUBSCRIBE");
+    let dialog = ("To: <sip:romeo@xmpp.example>", "To: <sip:romeo@xmpp.example>;tag=x");
+    let extension = ("Content-Type", "Require: x\r\nContent-Type");
+    let unknown_domain = ("sip:romeo@xmpp.example", "sip:romeo@elsewhere.example");
+    let kind = ("text/plain", "image/png");
+    for (n, (spoils, expected)) in [
+        (&[unknown_method, dialog, extension, unknown_domain, kind][..], 501),
+        (&[unsupported_method, dialog, extension, unknown_domain, kind], 405),
+        (&[dialog, extension, unknown_domain, kind], 481),
+        (&[extension, unknown_domain, kind], 420),
+        (&[unknown_domain, kind], 404),
+        (&[kind], 415),
+    ]
+    .iter()
+    .enumerate()
+    {
+        assert_eq!(refusal(&mut world, &spoiled(n as u32, spoils)), *expected, "{spoils:?}");
+    }
+    world.assert_quiet();
+}
+
+/// RFC 3860 section 3.4.1: an address that is none, a destination that nobody has, a sender who may not.
+#[test]
+fn the_checks_of_the_core_come_in_their_order() {
+    let mut world = World::new();
+    let stranger = ([203, 0, 113, 5], 5060).into();
+    let cases = [("a%ff@elsewhere.example", 484), ("romeo@elsewhere.example", 404), ("romeo@xmpp.example", 403)];
+    for (n, (to, expected)) in cases.iter().enumerate() {
+        world.sends_from(stranger, message(n as u32, to, "hello"));
+        assert_eq!(world.take_statuses(), [*expected], "{to}");
+        assert_eq!(delivered(&mut world), None);
+    }
+}
+
+#[test]
+fn a_request_that_cannot_be_read_is_told_what_is_wrong() {
+    let mut world = World::new();
+    for (n, (from, to, line)) in [
+        ("Call-ID: call-", "X: ", "SIP/2.0 400 Bad Request: Missing Call-ID"),
+        ("CSeq: 1 ", "CSeq: 4294967296 ", "SIP/2.0 400 Bad Request: Malformed CSeq"),
+        ("Max-Forwards: 70", "Max-Forwards: 256", "SIP/2.0 400 Bad Request: Malformed Max-Forwards"),
+        ("sip:romeo@xmpp.example SIP/2.0", "sip:romeo@xmpp.example SIP/3.0", "SIP/2.0 505 Version Not Supported"),
+    ]
+    .iter()
+    .enumerate()
+    {
+        let answer = answer(&mut world, &changed(n as u32, from, to));
+        assert_eq!(answer.split("\r\n").next(), Some(*line), "{to}");
+    }
+    world.assert_quiet();
+}
+
+#[test]
+fn a_message_larger_than_the_limit_gets_513() {
+    let mut world = World::with(|settings| settings.sip.endpoint.limits.message = 1300);
+    assert_eq!(refusal(&mut world, &message(1, "romeo@xmpp.example", &"x".repeat(1300))), 513);
+    world.proxy_sends(message(2, "romeo@xmpp.example", &"x".repeat(500)));
+    assert!(delivered(&mut world).is_some());
+}
+
+/// RFC 3428 section 3: a MESSAGE makes no dialog, so nobody can continue one.
+#[test]
+fn an_answered_message_leaves_no_dialog() {
+    let mut world = World::new();
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    let stanza = delivered(&mut world).expect("the message");
+    let id = attribute(&stanza, "id").expect("an id");
+    world.server_writes(&format!(
+        "<message from='romeo@xmpp.example' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
+         <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+    ));
+    let answer = world.take_datagram().expect("the answer");
+    let to = header(&answer, "To").expect("To");
+    assert!(to.contains(";tag="), "{answer}");
+    let next = message(2, "romeo@xmpp.example", "again")
+        .replace("To: <sip:romeo@xmpp.example>", &format!("To: {to}"))
+        .replace("tag=j2", "tag=j1")
+        .replace("call-2@", "call-1@")
+        .replace("CSeq: 1", "CSeq: 2");
+    assert_eq!(refusal(&mut world, &next), 481);
+    assert_eq!(world.engine.open(), 0, "only the finished transactions are kept");
+}
+
+/// RFC 7572 table 2: the transaction identifier becomes the id.
+#[test]
+fn the_id_of_the_stanza_follows_from_the_transaction() {
+    let id = |n: u32| {
+        let mut world = World::new();
+        world.proxy_sends(message(n, "romeo@xmpp.example", "hello"));
+        attribute(&delivered(&mut world).expect("the message"), "id").expect("an id").to_owned()
+    };
+    assert_eq!(id(1), id(1), "redelivered after a restart, it is the same message");
+    assert_ne!(id(1), id(2));
+}
