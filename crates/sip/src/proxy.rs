@@ -252,6 +252,22 @@ mod tests {
         }
     }
 
+    /// 16.6 step 3.
+    #[test]
+    fn max_forwards_of_the_copy() {
+        for (line, expected) in [("Max-Forwards: 70\r\n", 69), ("Max-Forwards: 1\r\n", 0), ("", 70)] {
+            let text = format!(
+                "MESSAGE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP h;branch=z9hG4bK1\r\nFrom: <sip:j@b>;tag=1\r\nTo: <sip:a@b>\r\n\
+                 Call-ID: c\r\nCSeq: 1 MESSAGE\r\n{line}Content-Length: 0\r\n\r\n"
+            );
+            let limits = Limits::default();
+            let Ok(Message::Request(request)) = parse(text.as_bytes(), Carriage::Datagram, &limits) else {
+                panic!("{text}")
+            };
+            assert_eq!(next_max_forwards(&request.check(&limits).unwrap()), expected, "{line}");
+        }
+    }
+
     fn run(ends: &[u16]) -> (Vec<Verdict>, Result<u16, u16>) {
         let limits = Limits::default();
         let mut fork = Fork::default();

@@ -157,6 +157,8 @@ mod tests {
 
     #[test]
     fn the_only_provisional_is_due_when_timer_e_reaches_t2() {
+        let Timers { t1, t2, t4 } = Timers::default();
+        assert_eq!([t1, t2, t4].map(|timer| timer.as_millis()), [500, 4000, 5000], "RFC 3261 table 4");
         assert_eq!(Timers::default().trying(), Duration::from_millis(3500));
         assert_eq!(Timers::default().end(), Duration::from_secs(32));
         let slow = Timers { t1: Duration::from_secs(1), t2: Duration::from_secs(4), t4: Duration::from_secs(5) };

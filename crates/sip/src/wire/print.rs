@@ -224,6 +224,16 @@ mod tests {
         assert_eq!(written(|out| unescape(b"%zz%4", out)), "%zz%4");
     }
 
+    /// RFC 7247 section 6.2 table 1, which is the `user` of RFC 3261 section 25.1 and percent-encoding for the rest.
+    #[test]
+    fn each_character_of_a_user_part() {
+        for byte in b' '..=b'~' {
+            let plain = byte.is_ascii_alphanumeric() || b"!$&'()*+,-./;=?_~".contains(&byte);
+            let expected = if plain { char::from(byte).to_string() } else { format!("%{byte:02X}") };
+            assert_eq!(written(|out| escape_user(&[byte], out)), expected);
+        }
+    }
+
     proptest! {
         #[test]
         fn numbers_are_written_like_everywhere(number: u64) {

@@ -87,3 +87,25 @@ pub fn status_phrase(status: u16) -> &'static str {
         _ => "Global Failure",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::status_phrase;
+
+    #[test]
+    fn codes_of_later_rfcs_have_their_names_and_others_those_of_their_class() {
+        for (status, phrase) in [
+            (202, "Accepted"),
+            (430, "Flow Failed"),
+            (439, "First Hop Lacks Outbound Support"),
+            (440, "Max-Breadth Exceeded"),
+            (489, "Bad Event"),
+            (299, "OK"),
+            (499, "Bad Request"),
+            (599, "Server Internal Error"),
+            (699, "Global Failure"),
+        ] {
+            assert_eq!(status_phrase(status), phrase, "{status}");
+        }
+    }
+}

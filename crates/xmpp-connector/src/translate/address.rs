@@ -117,6 +117,20 @@ mod tests {
         }
     }
 
+    /// RFC 7247 section 6.2 table 2: what a localpart holds as it is, and what XEP-0106 escapes.
+    #[test]
+    fn each_character_of_a_localpart() {
+        for byte in b' '..=b'~' {
+            let character = char::from(byte);
+            let escaped = b" \"&'/:<>@".contains(&byte);
+            let expected = if escaped { format!(r"\{byte:02x}") } else { character.to_lowercase().to_string() };
+            let address = ImUri::from_parts(format!("x{character}x").into(), "xmpp.example".into()).unwrap();
+            let mut out = Vec::new();
+            write_native(&address, &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), format!("x{expected}x@xmpp.example"));
+        }
+    }
+
     #[test]
     fn each_rule_leads_there_and_back() {
         let juliet = ImUri::parse("im:juliet@sip.example").unwrap();
