@@ -74,6 +74,11 @@ fn what_is_malformed_or_elsewhere_reaches_nobody() {
         let answer = answers(&mut world, &message).concat();
         assert!(answer.contains("<error type='modify'><jid-malformed "), "{to}: {answer}");
     }
+    for from in ["a b@xmpp.example", "@xmpp.example/x", "romeo@xmpp.example/"] {
+        let message = format!("<message from='{from}' to='juliet@sip.example' id='m'><body>hello</body></message>");
+        let answer = answers(&mut world, &message).concat();
+        assert!(answer.contains("<error type='modify'><jid-malformed "), "{from}: {answer}");
+    }
     for to in ["juliet@other.example", "other.example", "juliet@sip.example.evil", "sip.example@other.example"] {
         let message = format!("<message from='{ORCHARD}' to='{to}' id='m'><body>hello</body></message>");
         assert!(answers(&mut world, &message).is_empty(), "nothing leaves in the name of {to}");
@@ -117,7 +122,7 @@ fn what_is_known_of_a_message_crosses_and_the_rest_is_left() {
 fn an_error_has_the_id_of_what_failed_or_none() {
     let mut world = World::new();
     for id in ["", " id=''", " id='a&lt;b&apos;'"] {
-        world.server_writes(&format!("<message from='{ORCHARD}' to='juliet@sip.example'{id}><body>x</body></message>"));
+        world.server_writes(format!("<message from='{ORCHARD}' to='juliet@sip.example'{id}><body>x</body></message>"));
         let request = world.take_datagram().expect("a request");
         world.proxy_sends(response(&request, "403 Forbidden", ""));
         let error = world.take_stanza().expect("an error");
@@ -133,7 +138,7 @@ fn an_error_has_the_id_of_what_failed_or_none() {
 fn no_status_becomes_undefined_condition() {
     let mut world = World::new();
     for status in 300..700 {
-        world.server_writes(&format!(
+        world.server_writes(format!(
             "<message from='{ORCHARD}' to='juliet@sip.example' id='m'><body>x</body></message>"
         ));
         let request = world.take_datagram().expect("a request");
@@ -163,7 +168,7 @@ fn headers_of_a_stanza_make_no_headers_of_a_request() {
     .iter()
     .enumerate()
     {
-        world.server_writes(&format!(
+        world.server_writes(format!(
             "<message from='{ORCHARD}' to='juliet@sip.example' id='m{n}'><headers xmlns='http://jabber.org/protocol/shim'>\
              {header}</headers><body>x</body></message>"
         ));
