@@ -136,8 +136,11 @@ fn each_status_has_its_stanza_error() {
 fn bounced(world: &mut World, n: u32, from: &str, error: &str) -> String {
     world.proxy_sends(message(n, "romeo@xmpp.example", "hello"));
     let stanzas = world.take_stanzas();
-    let id = attribute(stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("the message"), "id").unwrap();
-    world.server_writes(&format!("<message from='{from}' to='juliet@sip.example' id='{id}' type='error'>{error}</message>"));
+    let id =
+        attribute(stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("the message"), "id").unwrap();
+    world.server_writes(&format!(
+        "<message from='{from}' to='juliet@sip.example' id='{id}' type='error'>{error}</message>"
+    ));
     world.take_datagram().expect("the answer")
 }
 
