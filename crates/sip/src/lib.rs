@@ -4,6 +4,7 @@
 //! * [`auth`]: digest challenges and answers (RFC 7616, RFC 8760).
 //! * [`transaction`]: one request and its responses.
 //! * [`endpoint`]: owns the transactions; messages in, new requests and final outcomes out.
+//! * [`transport`]: the connections that messages go over, where they do not go as datagrams.
 //! * [`registrar`]: where the users of a domain can be reached; [`proxy`]: what to pass on to whom.
 //!
 //! Nothing here opens a socket, asks the clock or draws random numbers: `now`, secrets and random bytes are parameters.
@@ -15,4 +16,5 @@ pub mod endpoint;
 pub mod proxy;
 pub mod registrar;
 pub mod transaction;
+pub mod transport;
 pub mod wire;

@@ -33,6 +33,8 @@ pub struct Counters {
     pub transport_failed: u64,
     /// CANCEL requests, all answered.
     pub cancels: u64,
+    /// Answers whose connection is gone, sent on another one (18.2.2).
+    pub answers_elsewhere: u64,
     /// Malformed requests, answered.
     pub refused: u64,
     /// Merged requests, answered 482.

@@ -10,6 +10,7 @@ mod counters;
 mod print;
 mod sending;
 mod settings;
+mod streams;
 #[cfg(test)]
 mod tests;
 
@@ -17,6 +18,7 @@ pub use counters::Counters;
 pub use print::{Forwarding, RequestParts};
 pub use sending::SendError;
 pub use settings::Settings;
+pub use streams::Homeless;
 
 use crate::transaction::answer::{self, Answer, Arrived, Extra, Phrases};
 use crate::transaction::client::{Clients, Due};
@@ -95,6 +97,7 @@ pub struct Endpoint {
     settings: Settings,
     timers: Timers,
     sent_by: SentBy,
+    sent_by_tcp: SentBy,
     phrases: Phrases,
     keys: Keys,
     open: Open,
@@ -102,6 +105,8 @@ pub struct Endpoint {
     clients: Clients,
     /// Client transactions that ended outside of `handle_message`.
     ended: VecDeque<Ended>,
+    /// Answers whose connection is gone.
+    homeless: VecDeque<Homeless>,
     /// The latest time that was seen: time does not go back.
     clock: Option<Instant>,
     scratch: Vec<u8>,
@@ -128,12 +133,14 @@ impl Endpoint {
         Self {
             timers,
             sent_by: SentBy::new(&settings.sent_by),
+            sent_by_tcp: SentBy::new(settings.sent_by_tcp.as_ref().unwrap_or(&settings.sent_by)),
             phrases: Phrases::new(values, &settings.server_name, &settings.warn_agent),
             keys: Keys::new(minter, requests),
             open: Open::new(),
             finished: Finished::new(),
             clients: Clients::new(timers, ways),
             ended: VecDeque::new(),
+            homeless: VecDeque::new(),
             clock: None,
             scratch: Vec::new(),
             counters: Counters::default(),
@@ -354,9 +361,12 @@ impl Endpoint {
             let Identity { key, request_hash } = row.identity;
             self.finished.insert(now, self.timers.end(), key, request_hash, kept);
         }
-        self.open.pool.give(row.memo.bytes);
         self.counters.answers_out += 1;
-        self.on_sent(row.way, sent, out);
+        match sent {
+            Err(Blocked::Gone) => self.on_homeless(&row.memo, &kept),
+            sent => self.on_sent(row.way, sent, out),
+        }
+        self.open.pool.give(row.memo.bytes);
     }
 
     fn on_response<'a>(&mut self, response: Response<'a>) -> Event<'a> {
@@ -364,7 +374,9 @@ impl Endpoint {
             self.counters.dropped_malformed_response += 1;
             return Event::None;
         };
-        if !self.sent_by.is_in(&essentials.via) {
+        let over_tcp = essentials.via.transport.eq_ignore_ascii_case(b"TCP");
+        let sent_by = if over_tcp { &self.sent_by_tcp } else { &self.sent_by };
+        if !sent_by.is_in(&essentials.via) {
             self.counters.dropped_foreign_response += 1;
             return Event::None;
         }

@@ -74,7 +74,11 @@ impl SentBy {
 /// Our Via, which asks for the answer at the address that the request is seen to come from (RFC 3581 section 3).
 fn via_line(transport: Transport, settings: &Settings, branch: u128, out: &mut Vec<u8>) {
     let branch = |out: &mut Vec<u8>| write_base32(branch, BRANCH_DIGITS, out);
-    print::via(transport.name().as_bytes(), &settings.sent_by, true, branch, out);
+    let sent_by = match (transport, &settings.sent_by_tcp) {
+        (Transport::Tcp, Some(own)) => own,
+        _ => &settings.sent_by,
+    };
+    print::via(transport.name().as_bytes(), sent_by, true, branch, out);
 }
 
 pub(super) fn request(

@@ -44,10 +44,27 @@ impl Endpoint {
         token: u64,
         out: &mut Output,
     ) -> Result<ClientKey, SendError> {
+        self.request_within(now, target, LARGEST_DATAGRAM, parts, token, out)
+    }
+
+    /// The same for a datagram of at most `largest` bytes. A larger request is not sent: it must go over a stream (18.1.1).
+    pub fn request_within(
+        &mut self,
+        now: Instant,
+        target: Flow,
+        largest: usize,
+        parts: &RequestParts<'_>,
+        token: u64,
+        out: &mut Output,
+    ) -> Result<ClientKey, SendError> {
         let branch = parts.branch.unwrap_or_else(|| self.keys.mint());
         let tag = if parts.from_tag.is_none() { self.keys.mint() as u64 } else { 0 };
         let mut bytes = self.clients.pool.take();
         print::request(parts, target.transport, &self.settings, branch, tag, &mut bytes);
+        if target.transport == Transport::Udp && bytes.len() > largest {
+            self.clients.pool.give(bytes);
+            return Err(SendError::TooLarge);
+        }
         self.send(now, target, branch, bytes, parts.method.as_bytes(), false, token, out)
     }
 

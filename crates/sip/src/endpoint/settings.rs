@@ -9,6 +9,8 @@ use std::time::Duration;
 pub struct Settings {
     /// Host and port of our Via, as in `gateway.example:5060`; responses must come back with it (RFC 3261 18.1.2).
     pub sent_by: Vec<u8>,
+    /// The same for requests over TCP, where it is another.
+    pub sent_by_tcp: Option<Vec<u8>>,
     /// Limits of the parser.
     pub limits: Limits,
     /// Timer base value T1.
@@ -42,6 +44,8 @@ pub struct Settings {
     pub max_client: usize,
     /// Most bytes that may wait for a peer on a stream. A peer that reads too slowly for it loses the stream.
     pub max_unsent: usize,
+    /// Most answers whose connection is gone that wait for [`Endpoint::poll_homeless`](super::Endpoint::poll_homeless).
+    pub max_homeless: usize,
     /// Whether a request that comes a second time another way while the first is open gets 482 (8.2.2.2). A proxy says no
     /// (16.3).
     pub refuse_merged: bool,
@@ -55,6 +59,7 @@ impl Settings {
         Self {
             warn_agent: sent_by.clone(),
             sent_by,
+            sent_by_tcp: None,
             limits: Limits::default(),
             t1,
             t2,
@@ -70,6 +75,7 @@ impl Settings {
             max_answer_text: 256 << 20,
             max_client: 100_000,
             max_unsent: 4 << 20,
+            max_homeless: 0,
             refuse_merged: true,
         }
     }

@@ -26,6 +26,16 @@ pub(crate) fn response_way(flow: &Flow, via: &Via<'_>) -> Option<Way> {
     Some(Way::Datagram { socket: flow.socket, peer })
 }
 
+/// Where the connection for a response is opened whose own is gone: the address that the request came from, at the port of
+/// its sent-by. `vias` are Via lines as the server transport left them.
+pub(crate) fn return_address(vias: &[u8]) -> Option<SocketAddr> {
+    let value = vias.strip_prefix(b"Via:")?;
+    let end = memchr::memmem::find(value, b"\r\n").unwrap_or(value.len());
+    let via = Via::parse(value.get(..end)?.trim_ascii()).ok()?;
+    let address = via.received.and_then(parse_host).or_else(|| parse_host(via.host)).filter(is_one_host)?;
+    Some(SocketAddr::new(address, via.port.filter(|port| *port != 0).unwrap_or(5060)))
+}
+
 fn is_one_host(address: &IpAddr) -> bool {
     let broadcast = matches!(address, IpAddr::V4(address) if address.is_broadcast());
     !broadcast && !address.is_multicast() && !address.is_unspecified()

@@ -38,6 +38,38 @@ fn response(sent: &Sent, status: u16) -> String {
     )
 }
 
+/// RFC 3261 18.1.1: the Via names the transport that is used, and where we are reached over it; 18.1.2: responses come back
+/// with it.
+#[test]
+fn each_transport_has_its_sent_by() {
+    let mut stage = Stage::with(|settings| settings.sent_by_tcp = Some(b"gw.example:5071".to_vec()));
+    let tcp = stage.tcp();
+    request(&mut stage, tcp, &parts(), 1).unwrap();
+    let sent = stage.one();
+    assert!(sent.header("Via").starts_with("SIP/2.0/TCP gw.example:5071;"), "{}", sent.text());
+    let answer = response(&sent, 200);
+    assert_eq!(stage.receive(tcp, &answer.replace("gw.example:5071", "gw.example:5070")), Got::Nothing);
+    assert_eq!(stage.receive(tcp, &answer), Got::Final(1, 200));
+    request(&mut stage, udp(5060), &parts(), 2).unwrap();
+    let sent = stage.one();
+    assert!(sent.header("Via").starts_with("SIP/2.0/UDP gw.example:5070;"), "{}", sent.text());
+    assert_eq!(stage.receive(udp(5060), &response(&sent, 200)), Got::Final(2, 200));
+    stage.assert_empty();
+}
+
+#[test]
+fn what_is_too_large_for_the_datagram_is_not_sent() {
+    let mut stage = Stage::new();
+    let now = stage.now();
+    let mut send = |largest, token| {
+        stage.endpoint.request_within(now, udp(5060), largest, &parts(), token, &mut stage.out).map(|_| stage.one())
+    };
+    let length = send(1300, 1).unwrap().text().len();
+    assert!(send(length, 2).is_ok());
+    assert_eq!(send(length - 1, 3), Err(SendError::TooLarge));
+    assert_eq!(stage.endpoint.clients(), 2);
+}
+
 #[test]
 fn the_request_on_the_wire() {
     let mut stage = Stage::with(|settings| settings.server_name = b"entente".to_vec());

@@ -110,6 +110,63 @@ fn a_response_for_a_stream_that_is_gone_is_dropped_and_counted() {
     stage.assert_empty();
 }
 
+/// RFC 3261 18.2.2: to the address the request came from, at the port of its sent-by.
+#[test]
+fn a_response_whose_stream_is_gone_can_go_elsewhere() {
+    let mut stage = Stage::with(|settings| settings.max_homeless = 2);
+    let flow = stage.tcp();
+    let answered: Vec<_> = ["h.example:5071", "192.0.2.7", "192.0.2.8:5072"]
+        .iter()
+        .enumerate()
+        .map(|(n, sent_by)| {
+            let via = format!("SIP/2.0/TCP {sent_by};branch=z9hG4bK{n}");
+            stage.accept(flow, &Text { via, call_id: n.to_string(), ..Text::default() }.print())
+        })
+        .collect();
+    stage.endpoint.handle_closed(flow.stream.unwrap());
+    stage.out.forget(flow.stream.unwrap());
+    for transaction in answered {
+        stage.respond(transaction, &Answer::new(200));
+    }
+    assert_eq!(stage.sent(), []);
+    let first = stage.endpoint.poll_homeless().unwrap();
+    assert_eq!(first.peer, peer(5071));
+    let text = String::from_utf8(first.bytes).unwrap();
+    assert!(text.starts_with("SIP/2.0 200 OK\r\nVia: SIP/2.0/TCP h.example:5071;"), "{text}");
+    assert_eq!(stage.endpoint.poll_homeless().map(|answer| answer.peer), Some(peer(5060)));
+    assert_eq!(stage.endpoint.poll_homeless(), None);
+    assert_eq!(stage.endpoint.counters().dropped_no_stream, 1, "no room for the third");
+    stage.assert_empty();
+}
+
+#[test]
+fn what_breaks_a_stream_is_answered_where_it_can_be() {
+    let mut stage = Stage::new();
+    let flow = stage.tcp();
+    let mut framer = wire::framing::Framer::new(&wire::Limits::default());
+    let via = "SIP/2.0/TCP h.example;branch=z9hG4bK1".to_owned();
+    let text = Text { via, ..Text::default() }.print();
+    for (text, status) in [
+        (text.replace("Content-Length: 5", "Content-Length: 70000"), 513),
+        (text.replace("Content-Length: 5\r\n", ""), 400),
+        (text.replace("Content-Length: 5", "Content-Length: five"), 400),
+    ] {
+        let wire::framing::Framed::Broken(broken) = framer.scan(text.as_bytes()) else { panic!("{text}") };
+        let now = stage.now();
+        stage.endpoint.handle_broken(now, flow, &broken, &mut stage.out);
+        assert_eq!(stage.one().status(), status, "{text}");
+        framer = wire::framing::Framer::new(&wire::Limits::default());
+    }
+    for text in ["hello\r\n\r\n", "ACK sip:a@b SIP/2.0\r\n\r\n", "SIP/2.0 200 OK\r\n\r\n", "\x16\x03"] {
+        let mut framer = wire::framing::Framer::new(&wire::Limits::default());
+        let wire::framing::Framed::Broken(broken) = framer.scan(text.as_bytes()) else { panic!("{text}") };
+        let now = stage.now();
+        stage.endpoint.handle_broken(now, flow, &broken, &mut stage.out);
+        assert_eq!(stage.sent(), [], "{text}");
+    }
+    stage.assert_empty();
+}
+
 #[test]
 fn a_peer_that_does_not_read_loses_its_stream() {
     let mut stage = Stage::with(|settings| settings.max_unsent = 100);
