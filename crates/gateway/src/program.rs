@@ -32,6 +32,9 @@ pub enum StartError {
     /// The next hop has no address.
     #[error("sip.next_hop: {0}")]
     NextHop(#[from] ResolveError),
+    /// The next hop has addresses of one family only, and none of our sockets is of it.
+    #[error("sip.next_hop: {0} cannot be reached from any address of sip.listen: one is IPv4 and the other IPv6")]
+    NextHopFamily(String),
     /// The system refused something that every program needs.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -68,6 +71,10 @@ pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
     let names = Arc::new(Names::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let next_hops = runtime.block_on(names.resolve(&config.sip.next_hop))?;
+    let reachable = |hop: &SocketAddr| config.sip.listen.iter().any(|local| local.is_ipv4() == hop.is_ipv4());
+    if !next_hops.iter().any(reachable) {
+        return Err(StartError::NextHopFamily(config.sip.next_hop.clone()));
+    }
     Ok(Surroundings { next_hops, wiring, names, admin })
 }
 
@@ -150,6 +157,9 @@ mod tests {
         assert!(surroundings.next_hops.iter().all(|hop| hop.ip().is_loopback() && hop.port() == 5070));
         assert_eq!(surroundings.wiring.targets, ["xmpp.example:5347"]);
         assert!(surroundings.admin.is_some());
+
+        let error = prepare(&config("[::1]:5070", free_udp(), any)).err().unwrap().to_string();
+        assert!(error.starts_with("sip.next_hop: [::1]:5070 cannot be reached"), "{error}");
 
         // The address is taken now.
         let error = prepare(&config("127.0.0.1:5070", sip, any)).err().unwrap().to_string();
