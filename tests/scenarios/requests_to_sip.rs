@@ -61,7 +61,7 @@ fn max_forwards_are_carried_lowered_and_bounded() {
         assert_eq!(header(&request(&mut world, &stanza(1, &carried)), "Max-Forwards"), expected, "{carried}");
     }
     let mut world = World::new();
-    world.server_writes(&stanza(1, &hops("0")));
+    world.server_writes(stanza(1, &hops("0")));
     assert_eq!(world.take_datagram(), None, "its hops are used up");
     let error = world.take_stanza().expect("an error");
     assert!(error.contains("<not-acceptable xmlns="), "{error}");
@@ -99,7 +99,7 @@ fn a_message_that_comes_back_as_a_stanza_is_a_loop() {
     let mut world = World::new();
     let sent = request(&mut world, &stanza(1, ""));
     let mark = header(&sent, "Call-ID").split('@').next().unwrap().to_owned();
-    world.server_writes(&stanza(2, "").replace("id='m2'", &format!("id='{mark}'")));
+    world.server_writes(stanza(2, "").replace("id='m2'", &format!("id='{mark}'")));
     let error = world.take_stanza().expect("an error");
     assert!(error.contains("<not-acceptable xmlns="), "{error}");
     assert_eq!(world.take_datagram(), None);
@@ -156,7 +156,7 @@ fn a_domain_that_nobody_configured_is_told_as_such() {
         policy.add_speaker(PeerId(2), DomainPattern::Exactly("xmpp.example".into()));
         settings.relay.policy = policy;
     });
-    world.server_writes(&stanza(1, ""));
+    world.server_writes(stanza(1, ""));
     let error = world.take_stanza().expect("an error");
     assert!(error.contains("<remote-server-not-found xmlns="), "{error}");
     world.assert_quiet();

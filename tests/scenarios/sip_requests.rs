@@ -230,7 +230,7 @@ fn an_answered_message_leaves_no_dialog() {
     world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
     let stanza = delivered(&mut world).expect("the message");
     let id = attribute(&stanza, "id").expect("an id");
-    world.server_writes(&format!(
+    world.server_writes(format!(
         "<message from='romeo@xmpp.example' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
          <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
     ));

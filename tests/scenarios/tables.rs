@@ -37,7 +37,7 @@ fn each_stanza_error_has_its_status() {
         let stanzas = world.take_stanzas();
         let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("the message");
         let id = attribute(stanza, "id").unwrap();
-        world.server_writes(&format!(
+        world.server_writes(format!(
             "<message from='romeo@xmpp.example' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
              <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
         ));
@@ -47,7 +47,7 @@ fn each_stanza_error_has_its_status() {
     world.proxy_sends(message(99, "romeo@xmpp.example", "hello"));
     let stanzas = world.take_stanzas();
     let id = attribute(stanzas.iter().find(|stanza| stanza.starts_with("<message")).unwrap(), "id").unwrap();
-    world.server_writes(&format!(
+    world.server_writes(format!(
         "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
          <feature-not-implemented xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
     ));
@@ -136,9 +136,9 @@ fn each_status_has_its_stanza_error() {
 fn bounced(world: &mut World, n: u32, from: &str, error: &str) -> String {
     world.proxy_sends(message(n, "romeo@xmpp.example", "hello"));
     let stanzas = world.take_stanzas();
-    let id =
-        attribute(stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("the message"), "id").unwrap();
-    world.server_writes(&format!(
+    let id = attribute(stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("the message"), "id")
+        .expect("an id");
+    world.server_writes(format!(
         "<message from='{from}' to='juliet@sip.example' id='{id}' type='error'>{error}</message>"
     ));
     world.take_datagram().expect("the answer")

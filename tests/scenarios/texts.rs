@@ -43,7 +43,7 @@ fn from_xmpp_to_sip() {
     let mut world = World::new();
     for text in TEXTS {
         let escaped = text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('\r', "&#13;");
-        world.server_writes(&format!(
+        world.server_writes(format!(
             "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example'><body>{escaped}</body></message>"
         ));
         let request = world.take_datagram().expect("the request");
