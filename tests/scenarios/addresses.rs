@@ -26,7 +26,7 @@ fn names_cross_by_the_algorithm_of_rfc_7247() {
         let stanzas = world.take_stanzas();
         let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect(sip);
         assert_eq!(attribute(stanza, "from"), Some(jid), "{stanza}");
-        world.server_writes(&format!(
+        world.server_writes(format!(
             "<message from='romeo@xmpp.example/x' to=\"{}\" id='m'><body>hello</body></message>",
             jid.replace('&', "&amp;")
         ));

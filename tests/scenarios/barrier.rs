@@ -43,7 +43,7 @@ fn two_returns_without_a_bounce_answer_202() {
 fn a_bounce_before_the_first_return_answers_404() {
     let mut world = World::new();
     let (id, first) = one_message(&mut world, 1);
-    world.server_writes(&bounce(&id));
+    world.server_writes(bounce(&id));
     assert_eq!(world.take_statuses(), [404]);
     world.server_writes(&first);
     assert!(world.take_stanza().is_none(), "nothing waits, so no second ping is sent");
@@ -56,7 +56,7 @@ fn a_bounce_between_the_returns_answers_404() {
     let (id, first) = one_message(&mut world, 1);
     world.server_writes(&first);
     let second = next_ping(&mut world);
-    world.server_writes(&bounce(&id));
+    world.server_writes(bounce(&id));
     assert_eq!(world.take_statuses(), [404]);
     world.server_writes(&second);
     assert!(world.take_stanza().is_none());
@@ -139,7 +139,7 @@ fn returns_out_of_order_prove_nothing() {
     );
     let id = attribute(&first, "id").unwrap();
     // The right id from somebody else is no return.
-    world.server_writes(&format!("<iq from='mallory@xmpp.example/x' to='sip.example' id='{id}' type='result'/>"));
+    world.server_writes(format!("<iq from='mallory@xmpp.example/x' to='sip.example' id='{id}' type='result'/>"));
     assert!(world.take_statuses().is_empty());
     assert!(world.take_stanza().is_none());
     world.server_writes(&first);
@@ -179,12 +179,12 @@ fn one_ping_serves_all_that_was_written_since() {
 fn only_whom_we_wrote_to_can_bounce() {
     let mut world = World::new();
     let (id, first) = one_message(&mut world, 1);
-    world.server_writes(&bounce(&id).replace("from='romeo@", "from='mallory@"));
-    world.server_writes(&bounce(&id).replace("from='romeo@xmpp.example'", "from='other.example'"));
-    world.server_writes(&bounce(&format!("x{id}")));
+    world.server_writes(bounce(&id).replace("from='romeo@", "from='mallory@"));
+    world.server_writes(bounce(&id).replace("from='romeo@xmpp.example'", "from='other.example'"));
+    world.server_writes(bounce(&format!("x{id}")));
     assert!(world.take_statuses().is_empty());
     // His server may speak for him.
-    world.server_writes(&bounce(&id).replace("from='romeo@xmpp.example'", "from='xmpp.example'"));
+    world.server_writes(bounce(&id).replace("from='romeo@xmpp.example'", "from='xmpp.example'"));
     assert_eq!(world.take_statuses(), [404]);
     world.server_writes(&first);
     world.assert_quiet();
@@ -207,7 +207,7 @@ fn a_receipt_is_the_only_way_to_know() {
     let second = next_ping(&mut world);
     world.server_writes(&second);
     assert!(world.take_statuses().is_empty(), "the answer waits for the receipt");
-    world.server_writes(&receipt(attribute(&stanza, "id").unwrap()));
+    world.server_writes(receipt(attribute(&stanza, "id").unwrap()));
     assert_eq!(world.take_statuses(), [200]);
     // Without one the window decides, by what the barrier has proven.
     let (_, first) = one_message(&mut world, 2);

@@ -25,12 +25,12 @@ fn bounce(id: &str) -> String {
 fn a_sender_is_told_once_in_ten_seconds() {
     let mut world = World::new();
     let ids = [1, 2, 3].map(|n| answered(&mut world, n));
-    world.server_writes(&bounce(&ids[0]));
-    world.server_writes(&bounce(&ids[1]));
+    world.server_writes(bounce(&ids[0]));
+    world.server_writes(bounce(&ids[1]));
     assert_eq!(world.datagrams.len(), 1);
     world.advance(Duration::from_secs(11));
     world.datagrams.clear();
-    world.server_writes(&bounce(&ids[2]));
+    world.server_writes(bounce(&ids[2]));
     assert_eq!(world.engine.counters().late_failures, 3);
 }
 
@@ -38,7 +38,7 @@ fn a_sender_is_told_once_in_ten_seconds() {
 fn nothing_is_told_where_that_is_configured() {
     let mut world = World::with(|settings| settings.late_failure = engine::LateFailure::Nothing);
     let id = answered(&mut world, 1);
-    world.server_writes(&bounce(&id));
+    world.server_writes(bounce(&id));
     assert_eq!(world.engine.counters().late_failures, 1);
     world.assert_quiet();
 }
@@ -48,9 +48,9 @@ fn a_bounce_of_something_we_never_sent_is_nobodys() {
     let mut world = World::new();
     let id = answered(&mut world, 1);
     // Another recipient, another sender, another id: the id proves none of them.
-    world.server_writes(&bounce(&id).replace("romeo@", "mallory@"));
-    world.server_writes(&bounce(&id).replace("juliet@", "nurse@"));
-    world.server_writes(&bounce("abcdefghijklmnopqrstuvwxyz"));
+    world.server_writes(bounce(&id).replace("romeo@", "mallory@"));
+    world.server_writes(bounce(&id).replace("juliet@", "nurse@"));
+    world.server_writes(bounce("abcdefghijklmnopqrstuvwxyz"));
     assert_eq!(world.engine.counters().late_failures, 0);
     world.assert_quiet();
 }

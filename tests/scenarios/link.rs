@@ -105,7 +105,7 @@ fn a_bounce_on_the_new_stream_for_the_old_one_is_late() {
     world.advance(Duration::from_secs(1));
     world.accept_component();
     let id = attribute(&stanza, "id").unwrap();
-    world.server_writes(&format!(
+    world.server_writes(format!(
         "<message from='romeo@xmpp.example' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
          <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
     ));

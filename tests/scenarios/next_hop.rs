@@ -14,7 +14,7 @@ fn stanza(n: u32, to: &str) -> String {
 fn a_dead_next_hop_is_told_after_timer_f_and_the_queue_with_it() {
     let mut world = World::new();
     for n in 1..=3 {
-        world.server_writes(&stanza(n, "juliet"));
+        world.server_writes(stanza(n, "juliet"));
     }
     world.advance(Duration::from_millis(31_900));
     assert!(world.take_stanzas().is_empty());
@@ -34,8 +34,8 @@ fn a_dead_next_hop_is_told_after_timer_f_and_the_queue_with_it() {
 #[test]
 fn an_unreachable_next_hop_is_told_at_once() {
     let mut world = World::new();
-    world.server_writes(&stanza(1, "juliet"));
-    world.server_writes(&stanza(2, "nurse"));
+    world.server_writes(stanza(1, "juliet"));
+    world.server_writes(stanza(2, "nurse"));
     world.input(Input::Unreachable { socket: SocketId(0), peer: proxy() });
     let errors = world.take_stanzas();
     assert_eq!(errors.iter().filter(|error| error.contains("<remote-server-timeout")).count(), 2, "{errors:?}");
@@ -46,7 +46,7 @@ fn an_unreachable_next_hop_is_told_at_once() {
 #[test]
 fn a_lost_answer_is_found_by_retransmission() {
     let mut world = World::new();
-    world.server_writes(&stanza(1, "juliet"));
+    world.server_writes(stanza(1, "juliet"));
     let first = world.take_datagram().unwrap();
     world.advance(Duration::from_millis(510));
     let second = world.take_datagram().unwrap();
@@ -58,12 +58,12 @@ fn a_lost_answer_is_found_by_retransmission() {
 #[test]
 fn a_redirection_without_a_usable_address_tells_no_lie() {
     let mut world = World::new();
-    world.server_writes(&stanza(1, "juliet"));
+    world.server_writes(stanza(1, "juliet"));
     let request = world.take_datagram().unwrap();
     world.proxy_sends(response(&request, "301 Moved Permanently", ""));
     let error = world.take_stanza().unwrap();
     assert!(error.contains("<recipient-unavailable"), "{error}");
-    world.server_writes(&stanza(2, "juliet"));
+    world.server_writes(stanza(2, "juliet"));
     let request = world.take_datagram().unwrap();
     world.proxy_sends(response(&request, "301 Moved Permanently", "Contact: <sip:capulet@sip.example>\r\n"));
     let error = world.take_stanza().unwrap();

@@ -12,7 +12,7 @@ fn stanza(n: u32, to: &str) -> String {
 fn a_full_queue_refuses_and_keeps_the_order_of_the_rest() {
     let mut world = World::new();
     for n in 0..12 {
-        world.server_writes(&stanza(n, "juliet"));
+        world.server_writes(stanza(n, "juliet"));
     }
     // One is open, eight wait, three are refused.
     let refused = world.take_stanzas();
@@ -30,13 +30,13 @@ fn a_full_queue_refuses_and_keeps_the_order_of_the_rest() {
 #[test]
 fn a_gateway_that_drains_refuses_and_finishes_what_it_has() {
     let mut world = World::new();
-    world.server_writes(&stanza(1, "juliet"));
+    world.server_writes(stanza(1, "juliet"));
     let request = world.take_datagram().unwrap();
     world.engine.drain();
     world.proxy_sends(message(1, "romeo@xmpp.example", "too late"));
     let answer = world.take_datagram().unwrap();
     assert!(answer.starts_with("SIP/2.0 503 ") && answer.contains("Retry-After: "), "{answer}");
-    world.server_writes(&stanza(2, "juliet"));
+    world.server_writes(stanza(2, "juliet"));
     let refused = world.take_stanza().unwrap();
     assert!(refused.contains("<internal-server-error") && refused.contains("type='wait'"), "{refused}");
     assert!(!world.engine.is_drained());

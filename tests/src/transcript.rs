@@ -28,7 +28,7 @@ pub fn play_in(mut world: World, name: &str, text: &str) {
         let context = || format!("{name}, step {}: {head}", number + 1);
         match head.split_whitespace().collect::<Vec<_>>()[..] {
             [">>", "sip"] => world.proxy_sends(crlf(&fill(&body, &captures))),
-            [">>", "xmpp"] => world.server_writes(&fill(&body, &captures).replace('\n', "")),
+            [">>", "xmpp"] => world.server_writes(fill(&body, &captures).replace('\n', "")),
             ["<<", "sip"] => {
                 let Some(found) = world.take_datagram() else { panic!("{}: no datagram left", context()) };
                 expect(&body, &found.replace("\r\n", "\n"), &mut captures, &context());
