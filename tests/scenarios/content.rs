@@ -191,3 +191,111 @@ fn notifications_are_refused_and_never_shown_raw() {
         }
     }
 }
+
+fn wrapped(headers: &str, content: &str) -> Vec<u8> {
+    format!("{headers}\n\n{content}").replace('\n', "\r\n").into_bytes()
+}
+
+/// As a client in use wraps a text: its own notification headers, a Content-Length inside, now and then deflated.
+#[test]
+fn a_wrapped_text_is_shown_without_its_wrapper() {
+    let body = wrapped(
+        "From: <sip:juliet@sip.example>\nTo: <sip:romeo@xmpp.example>\nDateTime: 2026-11-20T18:59:37Z\n\
+         NS: imdn <urn:ietf:params:imdn>\nimdn.Message-ID: w1A3c~o9DyZX\n\
+         imdn.Disposition-Notification: positive-delivery, negative-delivery, display",
+        "Content-Type: text/plain\nContent-Length: 23\n\nhi\nfrom the mode \u{1f600}",
+    );
+    for (coding, coded) in [("", body.clone()), ("Content-Encoding: deflate\r\n", zlib(&body))] {
+        let shown = fate(&format!("Content-Type: message/cpim\r\n{coding}"), &coded);
+        assert_eq!(shown, Fate::Shown("<body>hi&#13;\nfrom the mode \u{1f600}</body>".into()), "{coding}");
+    }
+}
+
+#[test]
+fn wrapped_notifications_and_broken_wrappers_are_refused() {
+    let from = "From: <sip:juliet@sip.example>\nTo: <sip:romeo@xmpp.example>";
+    let hello = "Content-Type: text/plain\n\nhello";
+    let cases = [
+        (from, "Content-Type: message/imdn+xml\n\n<imdn/>", 415),
+        (from, "Content-Type: application/im-iscomposing+xml\n\n<isComposing/>", 415),
+        (from, "Content-Type: image/png\n\nx", 415),
+        ("From: <sip:mallory@sip.example>", hello, 403),
+        ("From: <sip:juliet@elsewhere.example>", hello, 403),
+        ("From: juliet", hello, 400),
+        ("Subject: folded\n line", hello, 400),
+        ("Require: Something", hello, 415),
+    ];
+    for (headers, content, status) in cases {
+        for coding in ["", "Content-Encoding: deflate\r\n"] {
+            let body = wrapped(headers, content);
+            let body = if coding.is_empty() { body } else { zlib(&body) };
+            let told = fate(&format!("Content-Type: message/cpim\r\n{coding}"), &body);
+            assert_eq!(told.status(), status, "{headers} {content}: {told:?}");
+            let Fate::Refused { response, .. } = told else { panic!("refused") };
+            assert_eq!(response.contains("\r\nAccept: text/plain, message/cpim"), status == 415, "{response}");
+        }
+    }
+    assert_eq!(fate("Content-Type: message/cpim\r\n", b"no wrapper at all").status(), 400);
+}
+
+#[test]
+fn endless_headers_are_refused_in_bounded_work() {
+    let endless = "NS: x <mid:y>\n".repeat(4000);
+    assert_eq!(fate("Content-Type: message/cpim\r\n", &wrapped(endless.trim_end(), "")).status(), 400);
+    // A megabyte of headers that fits a datagram once it is deflated.
+    for line in [format!("Subject: {}", "x".repeat(1 << 20)), "X: y\n".repeat(200_000)] {
+        let bomb = zlib(&wrapped(line.trim_end(), "Content-Type: text/plain\n\nhi"));
+        let told = fate("Content-Type: message/cpim\r\nContent-Encoding: deflate\r\n", &bomb);
+        assert_eq!(told.status(), 413, "{told:?}");
+    }
+    // No line is too long for as long as the whole is not.
+    let long = wrapped(&format!("X: {}", "x".repeat(50_000)), "Content-Type: text/plain\n\nhi");
+    assert_eq!(fate("Content-Type: message/cpim\r\n", &long).body(), "hi");
+    let nested = "--x\r\nContent-Type: multipart/mixed;boundary=x\r\n\r\n".repeat(1000);
+    assert!([400, 415].contains(&fate("Content-Type: multipart/mixed;boundary=x\r\n", nested.as_bytes()).status()));
+}
+
+/// The clock of the world says 19:00.
+#[test]
+fn a_message_from_long_ago_is_stamped() {
+    let stamp = |date_time: &str| {
+        let mut world = World::new();
+        let body = wrapped(&format!("DateTime: {date_time}"), "Content-Type: text/plain\n\nhi");
+        world.proxy_sends(message(1, "Content-Type: message/cpim\r\n", &body));
+        let stanza = world.take_stanza().expect("a stanza");
+        stanza.split_once("<delay ").map(|(_, rest)| rest.split("/>").next().expect("its end").to_owned())
+    };
+    let delay = |stamp: &str| Some(format!("xmlns='urn:xmpp:delay' stamp='{stamp}'"));
+    assert_eq!(stamp("2026-11-20T12:00:00+02:00"), delay("2026-11-20T10:00:00Z"));
+    assert_eq!(stamp("2026-11-20T18:58:59.5Z"), delay("2026-11-20T18:58:59.5Z"));
+    for now in ["2026-11-20T18:59:30Z", "2026-11-20T19:00:00Z", "2026-11-20T19:30:00Z", "2027-11-20T19:30:00Z", "soon"]
+    {
+        assert_eq!(stamp(now), None, "{now}");
+    }
+}
+
+#[test]
+fn subject_and_language_cross() {
+    let shown = fate("Subject: Balcony & more\r\nContent-Language: en\r\nContent-Type: text/plain\r\n", b"hi");
+    assert_eq!(shown, Fate::Shown("<subject>Balcony &amp; more</subject><body>hi</body>".into()));
+    let mut world = World::new();
+    world.proxy_sends(message(1, "Content-Language: de-CH\r\nContent-Type: text/plain\r\n", b"Salue"));
+    let stanza = world.take_stanza().expect("a stanza");
+    assert!(stanza.split('>').next().is_some_and(|tag| tag.ends_with(" xml:lang='de-CH'")), "{stanza}");
+    // What the wrapper says is nearer to the text than what the request says.
+    let body = wrapped("Subject: inside\nSubject:;lang=fr dedans", "Content-Type: text/plain\n\nhi");
+    let shown = fate("Subject: outside\r\nContent-Type: message/cpim\r\n", &body);
+    let subjects = "<subject>inside</subject><subject xml:lang='fr'>dedans</subject>";
+    assert_eq!(shown, Fate::Shown(format!("{subjects}<body>hi</body>")));
+}
+
+#[test]
+fn of_a_multipart_the_text_is_shown() {
+    let body = |part: &str| format!("--b\r\nContent-Type: text/plain\r\n\r\ntext\r\n--b\r\n{part}\r\n--b--\r\n");
+    let html = body("Content-Type: text/html\r\n\r\n<b>text</b>");
+    assert_eq!(fate("Content-Type: multipart/alternative;boundary=b\r\n", html.as_bytes()).body(), "text");
+    let required = body("Content-Type: image/png\r\n\r\nx");
+    assert_eq!(fate("Content-Type: multipart/mixed;boundary=b\r\n", required.as_bytes()).status(), 415);
+    let optional = body("Content-Type: image/png\r\nContent-Disposition: render;handling=optional\r\n\r\nx");
+    assert_eq!(fate("Content-Type: multipart/mixed;boundary=b\r\n", optional.as_bytes()).body(), "text");
+}

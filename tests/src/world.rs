@@ -5,7 +5,7 @@ use engine::{Engine, LateFailure};
 use sip::transaction::{Flow, Transport};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 use turn::{Action, CloseCause, Input, Machine, Output, SocketId, StreamId};
 
 /// Where the gateway is in this world.
@@ -60,6 +60,8 @@ pub fn settings() -> engine::Settings {
             unsent_limit: 1 << 20,
             ask_receipts: false,
             content_limit: 65_535 * cpim::coding::GROWTH,
+            // 2026-11-20T19:00:00Z
+            made_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_795_201_200)),
         },
         late_failure: LateFailure::Text,
         redact_addresses: false,

@@ -20,4 +20,5 @@ transcripts![
     iq_answers,
     one_at_a_time,
     messages_that_are_no_operation,
+    message_cpim,
 ];

@@ -1,11 +1,31 @@
-//! What a message says: one MIME entity, opaque.
+//! What a message says: one MIME entity, opaque, and what is said about it.
 
+use smallvec::SmallVec;
 use std::borrow::Cow;
+
+/// What a message is about, in one language.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subject<'a> {
+    /// The language tag (RFC 5646), where it is known.
+    pub language: Option<Cow<'a, str>>,
+    /// The text.
+    pub text: Cow<'a, str>,
+}
+
+/// Subjects: nearly always none or one.
+pub type Subjects<'a> = SmallVec<[Subject<'a>; 1]>;
+
+/// Whether a text can be a language tag (RFC 5646 section 2.1): letters, digits and hyphens, which every header and
+/// attribute can carry.
+pub fn is_language_tag(text: &str) -> bool {
+    text.len() <= 35
+        && text.split('-').all(|part| (1..=8).contains(&part.len()) && part.bytes().all(|b| b.is_ascii_alphanumeric()))
+}
 
 /// One MIME entity (RFC 2045) with its headers. The body is what was received, octet for octet: no path of the core turns
 /// it into text and back. A connector may *present* a type that it knows; what it does not know crosses untouched or is
 /// refused.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Content<'a> {
     /// The type; `None` where the sender named none, which only an empty body may.
     pub media_type: Option<MediaType<'a>>,
@@ -13,6 +33,10 @@ pub struct Content<'a> {
     pub encoding: Option<&'a [u8]>,
     /// The octets.
     pub body: Cow<'a, [u8]>,
+    /// What it is about.
+    pub subjects: Subjects<'a>,
+    /// The language of the text (`Content-Language`), where one is named.
+    pub language: Option<Cow<'a, str>>,
 }
 
 impl<'a> Content<'a> {
@@ -22,7 +46,7 @@ impl<'a> Content<'a> {
             Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
             Cow::Owned(text) => Cow::Owned(text.into_bytes()),
         };
-        Self { media_type: Some(MediaType::PLAIN_TEXT), encoding: None, body }
+        Self { media_type: Some(MediaType::PLAIN_TEXT), body, ..Self::default() }
     }
 }
 
@@ -63,31 +87,36 @@ impl<'a> MediaType<'a> {
 
     /// The value of a parameter; quotes are removed, escapes inside them resolved.
     pub fn param(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        let mut rest = self.raw;
-        // Skip type and subtype, then read `; name = value` one after the other: a semicolon may stand inside quotes.
-        let mut position = rest.iter().position(|&b| b == b';')?;
-        loop {
-            rest = &rest[position + 1..];
-            let equals = rest.iter().position(|&b| b == b'=' || b == b';')?;
-            if rest[equals] == b';' {
-                position = equals;
-                continue;
-            }
-            let key = rest[..equals].trim_ascii();
-            let value_start = rest[equals + 1..].trim_ascii_start();
-            let (value, after) = if value_start.first() == Some(&b'"') {
-                let (value, used) = quoted(value_start)?;
-                (value, &value_start[used..])
-            } else {
-                let end = value_start.iter().position(|&b| b == b';').unwrap_or(value_start.len());
-                (Cow::Borrowed(value_start[..end].trim_ascii()), &value_start[end..])
-            };
-            if key.eq_ignore_ascii_case(name.as_bytes()) {
-                return Some(value);
-            }
-            rest = after;
-            position = rest.iter().position(|&b| b == b';')?;
+        param(self.raw, name)
+    }
+}
+
+/// The value of a parameter of a MIME header field's value.
+pub(crate) fn param<'a>(raw: &'a [u8], name: &str) -> Option<Cow<'a, [u8]>> {
+    let mut rest = raw;
+    // Skip type and subtype, then read `; name = value` one after the other: a semicolon may stand inside quotes.
+    let mut position = rest.iter().position(|&b| b == b';')?;
+    loop {
+        rest = &rest[position + 1..];
+        let equals = rest.iter().position(|&b| b == b'=' || b == b';')?;
+        if rest[equals] == b';' {
+            position = equals;
+            continue;
         }
+        let key = rest[..equals].trim_ascii();
+        let value_start = rest[equals + 1..].trim_ascii_start();
+        let (value, after) = if value_start.first() == Some(&b'"') {
+            let (value, used) = quoted(value_start)?;
+            (value, &value_start[used..])
+        } else {
+            let end = value_start.iter().position(|&b| b == b';').unwrap_or(value_start.len());
+            (Cow::Borrowed(value_start[..end].trim_ascii()), &value_start[end..])
+        };
+        if key.eq_ignore_ascii_case(name.as_bytes()) {
+            return Some(value);
+        }
+        rest = after;
+        position = rest.iter().position(|&b| b == b';')?;
     }
 }
 

@@ -22,12 +22,14 @@ pub mod coding;
 mod content;
 mod mark;
 mod message;
+pub mod mime;
+pub mod msgfmt;
 mod policy;
 mod presentation;
 mod relay;
 mod uri;
 
-pub use content::{Content, MediaType};
+pub use content::{Content, MediaType, Subject, Subjects, is_language_tag};
 pub use mark::{Mark, Marker, Provenance};
 pub use message::{
     Failure, Incoming, InstantInbox, MaxForwards, Message, Origin, PeerId, Proof, Reason, Response, Side, Status,

@@ -97,7 +97,7 @@ fn has_control(text: &str) -> bool {
 }
 
 /// Decodes `%hexhex`; refuses broken escapes and what is not UTF-8 (never replaces).
-fn percent_decode(text: &str) -> Result<Cow<'_, str>, UriError> {
+pub(crate) fn percent_decode(text: &str) -> Result<Cow<'_, str>, UriError> {
     if !text.contains('%') {
         return Ok(Cow::Borrowed(text));
     }

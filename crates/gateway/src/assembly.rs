@@ -9,7 +9,7 @@ use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use sip::transaction::{Flow, Transport};
 use std::net::{IpAddr, SocketAddr};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 use turn::SocketId;
 
 /// Operations in flight at a time; beyond it senders are told to come back later.
@@ -49,6 +49,7 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
             unsent_limit: config.xmpp.limits.unsent,
             ask_receipts: config.answers.ask_receipts,
             content_limit: config.sip.limits.message * cpim::coding::GROWTH,
+            made_at: Some(wall_clock()),
         },
         late_failure: match config.answers.late_failure {
             LateFailure::Text => engine::LateFailure::Text,
@@ -56,6 +57,11 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
         },
         redact_addresses: config.log.redact_addresses,
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "what time it is once, for stamps of messages that were sent long ago")]
+fn wall_clock() -> SystemTime {
+    SystemTime::now()
 }
 
 fn pattern(domain: &Domain) -> DomainPattern {

@@ -21,7 +21,9 @@ use received::Received;
 use slotmap::SecondaryMap;
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
+use time::format_description::well_known::Rfc3339;
+use time::{OffsetDateTime, UtcOffset};
 use translate::content::{self, Presented};
 use translate::message::{Meaning, Silence};
 use translate::{address, error, message};
@@ -31,6 +33,9 @@ use xmpp::stanza::{self, Iq, Message, MessageType, OutError, OutMessage, Stanza,
 use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
 
 pub use xmpp::stream::component::DownReason;
+
+/// A message may be so late without a word about it: clocks differ, and messages wait a little everywhere.
+const UNREMARKABLE_DELAY: time::Duration = time::Duration::minutes(1);
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -47,6 +52,9 @@ pub struct Settings {
     pub ask_receipts: bool,
     /// Octets that a content may have once it is decoded.
     pub content_limit: usize,
+    /// What time it was when the connector was made, to tell messages that were sent long before they came. Without it
+    /// nothing is said about when a message was sent.
+    pub made_at: Option<SystemTime>,
 }
 
 /// One component.
@@ -147,6 +155,7 @@ pub struct Connector {
     minter: Minter,
     pool: Pool,
     scratch: Vec<u8>,
+    made: Instant,
     settings: Settings,
     counters: Counters,
 }
@@ -175,6 +184,7 @@ impl Connector {
             minter: minter.derive("xmpp connector"),
             pool: Pool::new(),
             scratch: Vec::new(),
+            made: now,
             settings,
             counters: Counters::default(),
         }
@@ -420,16 +430,17 @@ impl Connector {
     /// Writes an admitted message as a stanza. `Err` means that nothing was and will be written.
     pub fn concretise(
         &mut self,
-        _now: Instant,
+        now: Instant,
         admitted: &Admitted<'_>,
         out: &mut Output,
     ) -> Result<(), Failure<'static>> {
         let message = &admitted.message;
-        let presented = content::present(&message.content, self.settings.content_limit)?;
+        let presented = content::present(message, self.settings.content_limit)?;
         let mut from = std::mem::take(&mut self.scratch);
         from.clear();
         let mut to = self.pool.take();
-        let written = self.write_copy(admitted, &presented, &mut from, &mut to, out);
+        let stamp = presented.sent.and_then(|sent| self.delay_stamp(now, sent));
+        let written = self.write_copy(admitted, &presented, stamp.as_deref(), &mut from, &mut to, out);
         self.scratch = from;
         match written {
             Ok((link, end)) => {
@@ -450,10 +461,21 @@ impl Connector {
         }
     }
 
+    /// The moment to stamp a message with (XEP-0203, in the form of XEP-0082) that was sent at `sent`, if that is long
+    /// enough ago for a reader to want to know.
+    fn delay_stamp(&self, now: Instant, sent: OffsetDateTime) -> Option<String> {
+        let now = OffsetDateTime::from(self.settings.made_at?.checked_add(now.duration_since(self.made))?);
+        if now - sent <= UNREMARKABLE_DELAY {
+            return None;
+        }
+        sent.to_offset(UtcOffset::UTC).format(&Rfc3339).ok()
+    }
+
     fn write_copy(
         &mut self,
         admitted: &Admitted<'_>,
         presented: &Presented<'_>,
+        stamp: Option<&str>,
         from: &mut Vec<u8>,
         to: &mut Vec<u8>,
         out: &mut Output,
@@ -478,7 +500,10 @@ impl Connector {
                     from,
                     to,
                     id: admitted.mark.as_bytes(),
+                    lang: presented.language.as_deref().map(str::as_bytes),
+                    subjects: &presented.subjects,
                     body: Some(presented.body.as_bytes()),
+                    delay: stamp.map(|stamp| (stamp.as_bytes(), &b""[..])),
                     max_forwards: Some(message.max_forwards.0.into()),
                     origin_id: true,
                     request_receipt: self.settings.ask_receipts,

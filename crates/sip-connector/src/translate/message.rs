@@ -1,14 +1,15 @@
 //! SIP MESSAGE requests and message operations (RFC 3428, RFC 7572 tables 1 and 2).
 
 use super::address::{self, AddressError};
-use cpim::{Content, ImUri, MediaType, Presentations};
+use cpim::{Content, ImUri, MediaType, Presentations, Subject, is_language_tag};
 use sip::transaction::{Answer, Extra};
+use sip::wire::headers::unfold;
 use sip::wire::uri::{Scheme, Uri};
 use sip::wire::{Essentials, HeaderName, Request};
 use std::borrow::Cow;
 
 /// The types that cross to XMPP, as the value of an Accept.
-pub const ACCEPT: &str = "text/plain";
+pub const ACCEPT: &str = "text/plain, message/cpim, multipart/alternative, multipart/mixed";
 
 /// What a MESSAGE says, in the core's words.
 #[derive(Debug)]
@@ -46,8 +47,29 @@ pub fn to_cpim<'a>(
     if codings.next().is_some() {
         return Err(Answer { extra: Extra::ACCEPT_ENCODING, ..Answer::new(415) });
     }
-    let content = Content { media_type, encoding, body: Cow::Borrowed(request.body) };
+    let content = Content {
+        media_type,
+        encoding,
+        body: Cow::Borrowed(request.body),
+        subjects: request.head.first(HeaderName::Subject).and_then(subject).into_iter().collect(),
+        language: request.head.first(HeaderName::ContentLanguage).and_then(language),
+    };
     Ok(Abstracted { source, destination, content })
+}
+
+/// RFC 7572 table 2. A subject is for people: octets that are not UTF-8 show as U+FFFD.
+fn subject(value: &[u8]) -> Option<Subject<'_>> {
+    let text = match unfold(value) {
+        Cow::Borrowed(text) => String::from_utf8_lossy(text),
+        Cow::Owned(text) => Cow::Owned(String::from_utf8_lossy(&text).into_owned()),
+    };
+    (!text.trim().is_empty()).then_some(Subject { language: None, text })
+}
+
+/// One language is the language of the text; of several nobody knows which part is in which.
+fn language(value: &[u8]) -> Option<Cow<'_, str>> {
+    let tag = std::str::from_utf8(value).ok()?.trim();
+    is_language_tag(tag).then_some(Cow::Borrowed(tag))
 }
 
 fn destination_refused(error: AddressError) -> Answer<'static> {

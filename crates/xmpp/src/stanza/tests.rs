@@ -260,6 +260,7 @@ fn what_is_written() {
         kind: MessageType::Chat,
         lang: Some(b"de"),
         subject: Some(b"s&"),
+        subjects: &[Localized { lang: Some("it".into()), text: "<s>".into() }],
         body: Some(b"b<\r\n"),
         thread: Some(b"t"),
         origin_id: true,
@@ -272,7 +273,7 @@ fn what_is_written() {
     assert_eq!(write_message(&all, &mut out), 0);
     assert_eq!(
         String::from_utf8_lossy(&out),
-        "<message from='a@sip.example' to='b@xmpp.example' id='i1' type='chat' xml:lang='de'><subject>s&amp;</subject>\
+        "<message from='a@sip.example' to='b@xmpp.example' id='i1' type='chat' xml:lang='de'><subject>s&amp;</subject><subject xml:lang='it'>&lt;s&gt;</subject>\
          <body>b&lt;&#13;\n</body><thread>t</thread><composing xmlns='http://jabber.org/protocol/chatstates'/>\
          <request xmlns='urn:xmpp:receipts'/><received xmlns='urn:xmpp:receipts' id='i0'/>\
          <origin-id xmlns='urn:xmpp:sid:0' id='i1'/><headers xmlns='http://jabber.org/protocol/shim'>\

@@ -2,9 +2,9 @@
 //!
 //! Every function returns how many characters XML forbids were replaced by U+FFFD.
 
-use super::{ChatState, Condition, ErrorType, IqType, MessageType, PresenceType, Show};
+use super::{ChatState, Condition, ErrorType, IqType, Localized, MessageType, PresenceType, Show};
 use crate::ns;
-use xml::writer::{attribute, close, element};
+use xml::writer::{attribute, close, element, escape_text};
 
 /// A message to be written. All texts are UTF-8 and not escaped.
 #[derive(Clone, Copy, Debug, Default)]
@@ -21,6 +21,8 @@ pub struct OutMessage<'a> {
     pub lang: Option<&'a [u8]>,
     /// `<subject/>`.
     pub subject: Option<&'a [u8]>,
+    /// Further `<subject/>`, each in a language of its own.
+    pub subjects: &'a [Localized<'a>],
     /// `<body/>`.
     pub body: Option<&'a [u8]>,
     /// `<thread/>`.
@@ -110,6 +112,15 @@ pub fn write_message(message: &OutMessage<'_>, out: &mut Vec<u8>) -> usize {
     out.push(b'>');
     if let Some(subject) = message.subject {
         replaced += element("subject", subject, out);
+    }
+    for subject in message.subjects {
+        out.extend_from_slice(b"<subject");
+        if let Some(lang) = &subject.lang {
+            replaced += attribute("xml:lang", &**lang, out);
+        }
+        out.push(b'>');
+        replaced += escape_text(&*subject.text, out);
+        close("subject", out);
     }
     if let Some(body) = message.body {
         replaced += element("body", body, out);
