@@ -299,3 +299,49 @@ fn of_a_multipart_the_text_is_shown() {
     let optional = body("Content-Type: image/png\r\nContent-Disposition: render;handling=optional\r\n\r\nx");
     assert_eq!(fate("Content-Type: multipart/mixed;boundary=b\r\n", optional.as_bytes()).body(), "text");
 }
+
+#[test]
+fn the_subject_of_a_stanza_is_the_subject_of_the_request() {
+    let crossed = |stanza: &str| {
+        let mut world = World::new();
+        world.server_writes(stanza);
+        let request = world.take_datagram().expect("a request");
+        let lines = ["Subject: ", "Content-Language: "]
+            .map(|name| request.split("\r\n").find_map(|line| line.strip_prefix(name)).unwrap_or_default().to_owned());
+        (lines, request.split_once("\r\n\r\n").expect("a body").1.to_owned())
+    };
+    let told = |attributes: &str, texts: &str| {
+        crossed(&format!(
+            "<message from='romeo@xmpp.example/o' to='juliet@sip.example' id='m' {attributes}>{texts}</message>"
+        ))
+    };
+    let lines = |subject: &str, language: &str| [subject.to_owned(), language.to_owned()];
+    let hi = "<body>hi</body>";
+    assert_eq!(told("", hi), (lines("", ""), "hi".into()));
+    assert_eq!(told("", &format!("<subject>Balcony</subject>{hi}")), (lines("Balcony", ""), "hi".into()));
+    let two = "<subject xml:lang='de'>Balkon</subject><subject xml:lang='it'>Balcone</subject><body xml:lang='it'>ciao</body>";
+    assert_eq!(told("xml:lang='de'", two), (lines("Balcone", "it"), "ciao".into()));
+    assert_eq!(told("xml:lang='de'", hi), (lines("", "de"), "hi".into()));
+    let hostile = format!("<subject>a&#13;&#10;Via: SIP/2.0/UDP evil.example&#10;&#10;body</subject>{hi}");
+    let ([subject, _], body) = told("xml:lang='d&#10;X: y'", &hostile);
+    assert_eq!((&*subject, &*body), ("a  Via: SIP/2.0/UDP evil.example  body", "hi"));
+}
+
+/// One waits behind the other, and keeps its subject while it waits.
+#[test]
+fn a_subject_waits_with_its_message() {
+    let mut world = World::new();
+    for n in ["one", "two"] {
+        world.server_writes(format!(
+            "<message from='romeo@xmpp.example/o' to='juliet@sip.example' id='{n}'><subject>{n}</subject>\
+             <body>text {n}</body></message>"
+        ));
+    }
+    for n in ["one", "two"] {
+        let request = world.take_datagram().expect("a request");
+        assert!(request.contains(&format!("\r\nSubject: {n}\r\n")), "{request}");
+        assert!(request.ends_with(&format!("\r\n\r\ntext {n}")), "{request}");
+        world.proxy_sends(entente_tests::world::response(&request, "200 OK", ""));
+    }
+    world.assert_quiet();
+}

@@ -10,7 +10,7 @@
 //! time-out of its own for each message before his.
 
 use crate::Settings;
-use crate::translate::{address, status};
+use crate::translate::{address, content, status};
 use cpim::{Admitted, Failure, ImUri, OperationKey, PresentationError, Presentations, Reason, Status};
 use hashbrown::HashTable;
 use sip::endpoint::{Endpoint, Outcome, RequestParts, SendError};
@@ -31,12 +31,13 @@ slotmap::new_key_type! {
 /// Words of the far side are cut to this many octets.
 const LONGEST_TEXT: usize = 256;
 
-/// A message that waits: From, Call-ID, Content-Type and body one after the other.
+/// A message that waits: From, Call-ID, Content-Type, further lines and body one after the other.
 struct Waiting {
     bytes: Vec<u8>,
     from_end: usize,
     call_id_end: usize,
     content_type_end: usize,
+    more_end: usize,
     max_forwards: u8,
 }
 
@@ -62,6 +63,8 @@ struct Parts<'a> {
     from: &'a [u8],
     call_id: &'a [u8],
     content_type: &'a [u8],
+    /// Further header lines that speak of the content.
+    more: &'a [u8],
     body: &'a [u8],
     max_forwards: u8,
 }
@@ -128,10 +131,13 @@ impl Outgoing {
             scratch.extend_from_slice(admitted.mark.as_bytes());
             scratch.push(b'@');
             scratch.extend_from_slice(self.host.as_bytes());
+            let more_start = scratch.len();
+            content::write_lines(&message.content, &mut scratch);
             let parts = Parts {
                 from: &scratch[uri_end..from_end],
-                call_id: &scratch[call_id_start..],
+                call_id: &scratch[call_id_start..more_start],
                 content_type: message.content.media_type.as_ref().map_or(b"", |media_type| media_type.raw()),
+                more: &scratch[more_start..],
                 body: &message.content.body,
                 max_forwards: message.max_forwards.0,
             };
@@ -192,8 +198,11 @@ impl Outgoing {
         let call_id_end = bytes.len();
         bytes.extend_from_slice(parts.content_type);
         let content_type_end = bytes.len();
+        bytes.extend_from_slice(parts.more);
+        let more_end = bytes.len();
         bytes.extend_from_slice(parts.body);
-        let waiting = Waiting { bytes, from_end, call_id_end, content_type_end, max_forwards: parts.max_forwards };
+        let waiting =
+            Waiting { bytes, from_end, call_id_end, content_type_end, more_end, max_forwards: parts.max_forwards };
         let message = self.messages.insert(Row { operation, destination: key, waiting: Some(waiting), next: None });
         let row = &mut self.destinations[key];
         match row.last.replace(message) {
@@ -288,7 +297,8 @@ impl Outgoing {
                 from: &waiting.bytes[..waiting.from_end],
                 call_id: &waiting.bytes[waiting.from_end..waiting.call_id_end],
                 content_type: &waiting.bytes[waiting.call_id_end..waiting.content_type_end],
-                body: &waiting.bytes[waiting.content_type_end..],
+                more: &waiting.bytes[waiting.content_type_end..waiting.more_end],
+                body: &waiting.bytes[waiting.more_end..],
                 max_forwards: waiting.max_forwards,
             };
             let sent = start(now, message, &self.destinations[key].uri, &parts, self.next_hop, endpoint, out);
@@ -375,7 +385,7 @@ fn start(
         call_id: parts.call_id,
         cseq: 1,
         max_forwards: parts.max_forwards,
-        more: b"",
+        more: parts.more,
         content_type: (!parts.content_type.is_empty()).then_some(parts.content_type),
         body: parts.body,
         branch: None,

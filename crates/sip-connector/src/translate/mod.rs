@@ -1,5 +1,6 @@
 //! SIP to CPIM and back, without state: one file per subject.
 
 pub mod address;
+pub mod content;
 pub mod message;
 pub mod status;

@@ -1,8 +1,8 @@
 //! `<message/>` and message operations (RFC 7572 tables 1 and 2, RFC 3922 section 4).
 
 use super::address::{self, AddressError};
-use cpim::{Content, ImUri, Presentations, Reason};
-use xmpp::stanza::{Message, MessageType};
+use cpim::{Content, ImUri, Presentations, Reason, Subject};
+use xmpp::stanza::{Localized, Message, MessageType};
 
 /// What a stanza with a body says, in the core's words.
 #[derive(Debug)]
@@ -61,7 +61,20 @@ pub fn to_cpim<'a>(message: &Message<'a>, presentations: &Presentations) -> Mean
         Err(error) => return refused(error),
     };
     match read(from) {
-        Ok(source) => Meaning::Operation(Abstracted { source, destination, content: Content::text(body.text.clone()) }),
+        Ok(source) => Meaning::Operation(Abstracted { source, destination, content: content(message, body) }),
         Err(error) => refused(error),
+    }
+}
+
+/// RFC 7572 table 1: the text with its language, and the subjects.
+fn content<'a>(message: &Message<'a>, body: &Localized<'a>) -> Content<'a> {
+    let subjects = message.subjects.iter().map(|subject| Subject {
+        language: subject.lang.clone().or_else(|| message.lang.clone()),
+        text: subject.text.clone(),
+    });
+    Content {
+        subjects: subjects.collect(),
+        language: body.lang.clone().or_else(|| message.lang.clone()),
+        ..Content::text(body.text.clone())
     }
 }
