@@ -279,7 +279,7 @@ fn subject_and_language_cross() {
     let shown = fate("Subject: Balcony & more\r\nContent-Language: en\r\nContent-Type: text/plain\r\n", b"hi");
     assert_eq!(shown, Fate::Shown("<subject>Balcony &amp; more</subject><body>hi</body>".into()));
     let mut world = World::new();
-    world.proxy_sends(message(1, "Content-Language: de-CH\r\nContent-Type: text/plain\r\n", b"Salue"));
+    world.proxy_sends(message(1, "Content-Language: de-CH, fr\r\nContent-Type: text/plain\r\n", b"Salue"));
     let stanza = world.take_stanza().expect("a stanza");
     assert!(stanza.split('>').next().is_some_and(|tag| tag.ends_with(" xml:lang='de-CH'")), "{stanza}");
     // What the wrapper says is nearer to the text than what the request says.

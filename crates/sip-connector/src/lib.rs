@@ -52,6 +52,7 @@ pub struct Settings {
 
 /// What an input led to.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack for one call; a box would cost an allocation")]
 pub enum Event<'a> {
     /// Nothing for the core.
     None,

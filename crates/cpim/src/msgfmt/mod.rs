@@ -317,7 +317,8 @@ impl<'a> Message<'a> {
                     }
                 };
                 let ours = ["From", "To", "cc", "DateTime", "Subject", "NS", "Require"];
-                if !(namespace == Some(HEADERS) && ours.contains(&name)) && !known(namespace, name) {
+                let is_ours = namespace == Some(HEADERS) && ours.contains(&name);
+                if !is_ours && !known(namespace, name) {
                     return Some(full_name);
                 }
             }

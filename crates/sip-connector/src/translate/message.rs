@@ -66,9 +66,9 @@ fn subject(value: &[u8]) -> Option<Subject<'_>> {
     (!text.trim().is_empty()).then_some(Subject { language: None, text })
 }
 
-/// One language is the language of the text; of several nobody knows which part is in which.
+/// A stanza has one language: the first that is named.
 fn language(value: &[u8]) -> Option<Cow<'_, str>> {
-    let tag = std::str::from_utf8(value).ok()?.trim();
+    let tag = std::str::from_utf8(value).ok()?.split(',').next()?.trim();
     is_language_tag(tag).then_some(Cow::Borrowed(tag))
 }
 

@@ -17,6 +17,7 @@ pub struct Abstracted<'a> {
 
 /// What a stanza is to the gateway.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack for one call; a box would cost an allocation")]
 pub enum Meaning<'a> {
     /// A message operation.
     Operation(Abstracted<'a>),
