@@ -11,6 +11,7 @@ mod link;
 mod next_hop;
 mod queues;
 mod requests_to_sip;
+mod sip_over_tcp;
 mod sip_requests;
 mod tables;
 mod texts;

@@ -3,10 +3,15 @@
 use cpim::{DomainPattern, PeerId, Policy, Presentation, Presentations, Rule, Side};
 use engine::{Engine, LateFailure};
 use sip::transaction::{Flow, Transport};
+use sip_connector::LargeRequests;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 use turn::{Action, CloseCause, Input, Machine, Output, SocketId, StreamId};
+
+mod streams;
+
+pub use streams::{SipStreams, TCP_LISTENER};
 
 /// Where the gateway is in this world.
 pub const GATEWAY: &str = "192.0.2.1:5060";
@@ -43,6 +48,8 @@ pub fn settings() -> engine::Settings {
             presentations: same("xmpp.example"),
             trusted: vec![("192.0.2.9/32".parse().expect("a network"), PeerId(1))],
             next_hop: Flow { transport: Transport::Udp, socket: SocketId(0), peer: proxy(), stream: None },
+            large_requests: LargeRequests::Udp,
+            connections: 8,
             host: "gw.example".into(),
             on_acceptance: 202,
             start_max_forwards: 70,
@@ -80,6 +87,9 @@ pub struct World {
     pub connects: VecDeque<StreamId>,
     /// Streams that were ordered to be closed and not yet are.
     pub closes: VecDeque<StreamId>,
+    /// Connections for SIP.
+    pub sip: SipStreams,
+    closed_streams: Vec<StreamId>,
     /// The component stream as the server sees it.
     pub stream: Option<StreamId>,
     /// The kernel takes what is written. When not, the server hangs: bytes stay with the gateway.
@@ -120,6 +130,8 @@ impl World {
             datagrams: VecDeque::new(),
             connects: VecDeque::new(),
             closes: VecDeque::new(),
+            sip: SipStreams::default(),
+            closed_streams: Vec::new(),
             stream: None,
             reading: true,
             received: Vec::new(),
@@ -139,17 +151,27 @@ impl World {
                     let payload = self.engine.output().datagram(&bytes).to_vec();
                     self.datagrams.push_back((peer, payload));
                 }
-                Action::Connect { stream, .. } => self.connects.push_back(stream),
-                Action::Close { stream } => self.closes.push_back(stream),
+                Action::Connect { stream, target } => {
+                    if !self.sip.on_connect(stream, target) {
+                        self.connects.push_back(stream);
+                    }
+                }
+                Action::Close { stream } => {
+                    if !self.sip.on_close(stream) {
+                        self.closes.push_back(stream);
+                    }
+                }
                 Action::Write { stream } => {
                     if self.stream == Some(stream) && self.reading {
                         self.drain(stream);
                     }
+                    self.drain_sip(stream);
                 }
                 Action::StartTls { .. } => panic!("the gateway never accepts TLS"),
             }
         }
         self.engine.output().end_turn();
+        self.close_sip_streams();
     }
 
     fn drain(&mut self, stream: StreamId) {

@@ -37,6 +37,8 @@ pub struct Counters {
     pub relay: cpim::Counters,
     /// The SIP stack's.
     pub sip: sip_connector::EndpointCounters,
+    /// The SIP connections'.
+    pub sip_connections: sip_connector::ConnectionCounters,
     /// The XMPP connector's.
     pub xmpp: xmpp_connector::Counters,
     /// Bounces that came after their message was answered.
@@ -84,7 +86,7 @@ impl Engine {
 
     /// Whether a drain has come to its end.
     pub fn is_drained(&self) -> bool {
-        self.closed && !self.xmpp.is_connected()
+        self.closed && !self.xmpp.is_connected() && !self.sip.is_connected()
     }
 
     /// Whether every component stream stands.
@@ -102,6 +104,7 @@ impl Engine {
         Counters {
             relay: self.relay.counters().clone(),
             sip: *self.sip.counters(),
+            sip_connections: *self.sip.connections(),
             xmpp: self.xmpp.counters().clone(),
             late_failures: self.late.count(),
             in_flight: self.relay.in_flight(),
@@ -112,6 +115,19 @@ impl Engine {
     /// Rows of all tables that stand for something unfinished. Zero after quiet.
     pub fn open(&self) -> usize {
         self.relay.in_flight() + self.sip.open() + self.xmpp.open()
+    }
+
+    /// Hands an input to the connector whose it is.
+    fn on_input(&mut self, now: Instant, of_sip: bool, input: Input<'_>) -> usize {
+        if of_sip {
+            let (consumed, event) = self.sip.handle_input(now, input, &mut self.output);
+            self.on_sip(now, event);
+            consumed
+        } else {
+            let (consumed, event) = self.xmpp.handle_input(now, &input, &mut self.output);
+            self.on_xmpp(now, event);
+            consumed
+        }
     }
 
     fn on_sip(&mut self, now: Instant, event: sip_connector::Event<'_>) {
@@ -227,6 +243,7 @@ impl Engine {
         if self.draining && !self.closed && self.relay.in_flight() == 0 {
             self.closed = true;
             self.xmpp.close(&mut self.output);
+            self.sip.close(&mut self.output);
         }
     }
 }
@@ -234,18 +251,12 @@ impl Engine {
 impl Machine for Engine {
     fn handle_input(&mut self, now: Instant, input: Input<'_>) -> usize {
         match input {
-            Input::Datagram { .. } | Input::Unreachable { .. } => {
-                let (_, event) = self.sip.handle_input(now, input, &mut self.output);
-                self.on_sip(now, event);
-                0
-            }
             Input::Received { stream, data } => {
-                // One stanza at a time: what it leads to is done before the next is looked at.
+                let of_sip = self.sip.has_stream(stream);
+                // One message or stanza at a time: what it leads to is done before the next is looked at.
                 let mut consumed = 0;
                 while let Some(rest) = data.get(consumed..).filter(|rest| !rest.is_empty()) {
-                    let input = Input::Received { stream, data: rest };
-                    let (taken, event) = self.xmpp.handle_input(now, &input, &mut self.output);
-                    self.on_xmpp(now, event);
+                    let taken = self.on_input(now, of_sip, Input::Received { stream, data: rest });
                     if taken == 0 {
                         break;
                     }
@@ -253,10 +264,12 @@ impl Machine for Engine {
                 }
                 consumed
             }
-            other => {
-                let (consumed, event) = self.xmpp.handle_input(now, &other, &mut self.output);
-                self.on_xmpp(now, event);
-                consumed
+            // All sockets and listeners are for SIP; component streams are connected to.
+            Input::Datagram { .. } | Input::Unreachable { .. } | Input::Accepted { .. } => {
+                self.on_input(now, true, input)
+            }
+            Input::Connected { stream, .. } | Input::Secured { stream } | Input::Closed { stream, .. } => {
+                self.on_input(now, self.sip.has_stream(stream), input)
             }
         }
     }

@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod outgoing;
+mod stack;
 pub mod translate;
 
 use cpim::{
@@ -14,16 +15,21 @@ use cpim::{
 };
 use ipnet::IpNet;
 use outgoing::Outgoing;
-use sip::endpoint::{self, Endpoint};
-use sip::transaction::{Answer, Extra, Flow, ServerKey, Transport};
+use sip::endpoint;
+use sip::transaction::{Answer, Extra, Flow, ServerKey};
 use sip::wire::{Essentials, HeaderName, Method, Request};
 use slotmap::{Key, KeyData};
+use stack::Stack;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Instant;
-use turn::{CloseCause, Input, Minter, Output};
+use turn::{Input, Minter, Output, StreamId};
 
 pub use sip::endpoint::Counters as EndpointCounters;
+pub use sip::transport::Counters as ConnectionCounters;
+
+/// Most answers whose connection is gone that are sent over another one in one turn.
+const MAX_HOMELESS: usize = 1000;
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -34,8 +40,12 @@ pub struct Settings {
     pub presentations: Presentations,
     /// Networks that requests may come from, and whose they are.
     pub trusted: Vec<(IpNet, PeerId)>,
-    /// Where requests to SIP users go.
+    /// Where requests to SIP users go. A TCP flow without a stream is connected to when needed.
     pub next_hop: Flow,
+    /// What carries a request that is large for a datagram, where the next hop is reached over UDP.
+    pub large_requests: LargeRequests,
+    /// Most connections at a time, accepted and ordered ones together.
+    pub connections: usize,
     /// What stands behind `@` in our Call-IDs.
     pub host: String,
     /// Status of the final response to what was handed on with no word to come: 202 or 200.
@@ -48,6 +58,17 @@ pub struct Settings {
     pub queue_per_destination: usize,
     /// Messages that may wait in all.
     pub queue_in_all: usize,
+}
+
+/// What carries requests larger than 1300 bytes to a next hop that is reached over UDP (RFC 3261 18.1.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LargeRequests {
+    /// TCP at the same address, and UDP where that is refused.
+    TcpThenUdp,
+    /// TCP at the same address, or nothing.
+    Tcp,
+    /// UDP like all others: the network takes fragments.
+    Udp,
 }
 
 /// What an input led to.
@@ -64,7 +85,7 @@ pub enum Event<'a> {
 
 /// Turns requests into operations, operations into requests, and gives each its answer.
 pub struct Connector {
-    endpoint: Endpoint,
+    stack: Stack,
     outgoing: Outgoing,
     settings: Settings,
 }
@@ -75,35 +96,33 @@ impl Connector {
         let endpoint = endpoint::Settings {
             accept: translate::message::ACCEPT.into(),
             accept_encoding: cpim::coding::CODINGS.into(),
+            max_homeless: MAX_HOMELESS,
             ..settings.endpoint.clone()
         };
-        Self {
-            endpoint: Endpoint::new(endpoint, minter.derive("sip endpoint")),
-            outgoing: Outgoing::new(&settings, minter),
-            settings,
-        }
+        Self { stack: Stack::new(&settings, endpoint, minter), outgoing: Outgoing::new(&settings, minter), settings }
     }
 
-    /// Takes one fact; see [`turn::Machine`]. Gives the number of octets consumed and what it led to.
+    /// Takes one fact; see [`turn::Machine`]. Gives the number of octets consumed and what it led to: of a stream at most one
+    /// message at a time.
     pub fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>, out: &mut Output) -> (usize, Event<'a>) {
-        match input {
-            Input::Datagram { socket, peer, bytes } => {
-                let flow = Flow { transport: Transport::Udp, socket, peer, stream: None };
-                let event = self.endpoint.handle_message(now, flow, bytes, out);
-                (0, self.on_endpoint(now, flow, event, out))
-            }
-            Input::Unreachable { socket, peer } => {
-                self.endpoint.handle_unreachable(socket, peer);
-                (0, Event::None)
-            }
-            Input::Received { data, .. } => (data.len(), Event::None),
-            Input::Closed { stream, cause } => {
-                debug_assert!(cause != CloseCause::Ours, "no SIP stream is closed by us");
-                self.endpoint.handle_closed(stream);
-                (0, Event::None)
-            }
-            Input::Accepted { .. } | Input::Connected { .. } | Input::Secured { .. } => (0, Event::None),
-        }
+        let (consumed, event) = self.stack.handle_input(now, input, out);
+        let event = event.map_or(Event::None, |(flow, event)| self.on_endpoint(now, flow, event, out));
+        (consumed, event)
+    }
+
+    /// Whether a stream is a connection of ours.
+    pub fn has_stream(&self, stream: StreamId) -> bool {
+        self.stack.connections.contains(stream)
+    }
+
+    /// Whether any connection is open or being closed.
+    pub fn is_connected(&self) -> bool {
+        !self.stack.connections.is_empty()
+    }
+
+    /// Closes all connections; what is written to them in this turn still leaves.
+    pub fn close(&mut self, out: &mut Output) {
+        self.stack.close(out);
     }
 
     fn on_endpoint<'a>(&mut self, now: Instant, flow: Flow, event: endpoint::Event<'a>, out: &mut Output) -> Event<'a> {
@@ -116,13 +135,13 @@ impl Connector {
                         Event::Message(Incoming { origin: self.origin(flow), near, message })
                     }
                     Err(answer) => {
-                        self.endpoint.respond(now, transaction, &answer, out);
+                        self.stack.endpoint.respond(now, transaction, &answer, out);
                         Event::None
                     }
                 }
             }
             endpoint::Event::Ended { token, outcome } => {
-                match self.outgoing.ended(now, token, &outcome, &mut self.endpoint, out) {
+                match self.outgoing.ended(now, token, &outcome, &mut self.stack, out) {
                     Some((operation, status)) => Event::Concluded(operation, status),
                     None => Event::None,
                 }
@@ -187,14 +206,14 @@ impl Connector {
         admitted: &Admitted<'_>,
         out: &mut Output,
     ) -> Result<(), Failure<'static>> {
-        self.outgoing.send(now, admitted, &mut self.endpoint, out)
+        self.outgoing.send(now, admitted, &mut self.stack, out)
     }
 
     /// Answers the request that `near` names with the response of its operation.
     pub fn respond(&mut self, now: Instant, near: u64, response: &Response<'_>, out: &mut Output) {
         let transaction = ServerKey::from(KeyData::from_ffi(near));
         let answer = translate::status::from_cpim(&response.status, self.settings.on_acceptance);
-        self.endpoint.respond(now, transaction, &answer, out);
+        self.stack.endpoint.respond(now, transaction, &answer, out);
     }
 
     /// Does what is due and gives the next conclusion that it led to; called until `None`.
@@ -203,10 +222,9 @@ impl Connector {
             if let Some(failed) = self.outgoing.poll_failed() {
                 return Some(failed);
             }
-            let ended = self.endpoint.handle_timeout(now, out)?;
+            let ended = self.stack.handle_timeout(now, out)?;
             let outcome = ended.outcome;
-            if let Some((operation, status)) = self.outgoing.ended(now, ended.token, &outcome, &mut self.endpoint, out)
-            {
+            if let Some((operation, status)) = self.outgoing.ended(now, ended.token, &outcome, &mut self.stack, out) {
                 return Some((operation, into_owned(status)));
             }
         }
@@ -214,17 +232,22 @@ impl Connector {
 
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
-        self.endpoint.poll_timeout()
+        self.stack.poll_timeout()
     }
 
     /// Rows that stand for open requests of either direction and for messages that wait.
     pub fn open(&self) -> usize {
-        self.endpoint.ongoing() + self.endpoint.clients() + self.outgoing.waiting()
+        self.stack.endpoint.ongoing() + self.stack.endpoint.clients() + self.outgoing.waiting()
     }
 
     /// The endpoint's counters.
     pub fn counters(&self) -> &endpoint::Counters {
-        self.endpoint.counters()
+        self.stack.endpoint.counters()
+    }
+
+    /// The counters of the connections.
+    pub fn connections(&self) -> &ConnectionCounters {
+        self.stack.connections.counters()
     }
 }
 

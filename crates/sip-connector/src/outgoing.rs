@@ -10,11 +10,11 @@
 //! time-out of its own for each message before his.
 
 use crate::Settings;
+use crate::stack::{Carrier, Stack};
 use crate::translate::{address, content, status};
 use cpim::{Admitted, Failure, ImUri, OperationKey, PresentationError, Presentations, Reason, Status};
 use hashbrown::HashTable;
-use sip::endpoint::{Endpoint, Outcome, RequestParts, SendError};
-use sip::transaction::Flow;
+use sip::endpoint::{Outcome, RequestParts, SendError};
 use sip::wire::headers::NameAddr;
 use sip::wire::{HeaderName, Method, Response};
 use slotmap::{Key, KeyData, SlotMap};
@@ -41,11 +41,40 @@ struct Waiting {
     max_forwards: u8,
 }
 
+impl Waiting {
+    fn new(parts: &Parts<'_>, mut bytes: Vec<u8>) -> Self {
+        bytes.extend_from_slice(parts.from);
+        let from_end = bytes.len();
+        bytes.extend_from_slice(parts.call_id);
+        let call_id_end = bytes.len();
+        bytes.extend_from_slice(parts.content_type);
+        let content_type_end = bytes.len();
+        bytes.extend_from_slice(parts.more);
+        let more_end = bytes.len();
+        bytes.extend_from_slice(parts.body);
+        Self { bytes, from_end, call_id_end, content_type_end, more_end, max_forwards: parts.max_forwards }
+    }
+
+    fn parts(&self) -> Parts<'_> {
+        Parts {
+            from: &self.bytes[..self.from_end],
+            call_id: &self.bytes[self.from_end..self.call_id_end],
+            content_type: &self.bytes[self.call_id_end..self.content_type_end],
+            more: &self.bytes[self.content_type_end..self.more_end],
+            body: &self.bytes[self.more_end..],
+            max_forwards: self.max_forwards,
+        }
+    }
+}
+
 struct Row {
     operation: OperationKey,
     destination: DestinationKey,
-    /// `None` once it is open: the transaction has its own copy.
+    /// `None` once it is open: the transaction has its own copy. Except where it may have to be sent a second time, by
+    /// datagram.
     waiting: Option<Waiting>,
+    /// It went over a connection.
+    connected: bool,
     next: Option<MessageKey>,
 }
 
@@ -80,7 +109,6 @@ pub(crate) struct Outgoing {
     waiting: usize,
     pool: Pool,
     scratch: Vec<u8>,
-    next_hop: Flow,
     host: String,
     parallel: usize,
     queue_per_destination: usize,
@@ -100,7 +128,6 @@ impl Outgoing {
             waiting: 0,
             pool: Pool::new(),
             scratch: Vec::new(),
-            next_hop: settings.next_hop,
             host: settings.host.clone(),
             parallel: settings.parallel.max(1),
             queue_per_destination: settings.queue_per_destination,
@@ -119,7 +146,7 @@ impl Outgoing {
         &mut self,
         now: Instant,
         admitted: &Admitted<'_>,
-        endpoint: &mut Endpoint,
+        stack: &mut Stack,
         out: &mut Output,
     ) -> Result<(), Failure<'static>> {
         let message = &admitted.message;
@@ -141,7 +168,7 @@ impl Outgoing {
                 body: &message.content.body,
                 max_forwards: message.max_forwards.0,
             };
-            self.enter(now, admitted.operation, &scratch[..uri_end], &parts, endpoint, out).map_err(Failure::from)
+            self.enter(now, admitted.operation, &scratch[..uri_end], &parts, stack, out).map_err(Failure::from)
         });
         self.scratch = scratch;
         result
@@ -172,38 +199,32 @@ impl Outgoing {
         operation: OperationKey,
         uri: &[u8],
         parts: &Parts<'_>,
-        endpoint: &mut Endpoint,
+        stack: &mut Stack,
         out: &mut Output,
     ) -> Result<(), Reason> {
         let key = self.destination(uri);
         let row = &self.destinations[key];
         if row.open < self.parallel && row.count == 0 {
-            let message = self.messages.insert(Row { operation, destination: key, waiting: None, next: None });
-            let sent = start(now, message, uri, parts, self.next_hop, endpoint, out);
-            if let Err(reason) = sent {
-                self.messages.remove(message);
-                self.release_if_idle(key);
-                return Err(reason);
+            let row = Row { operation, destination: key, waiting: None, connected: false, next: None };
+            let message = self.messages.insert(row);
+            match start(now, message, uri, parts, stack, out) {
+                Ok(carrier) => {
+                    self.destinations[key].open += 1;
+                    self.on_started(message, carrier, parts);
+                    return Ok(());
+                }
+                Err(reason) => {
+                    self.messages.remove(message);
+                    self.release_if_idle(key);
+                    return Err(reason);
+                }
             }
-            self.destinations[key].open += 1;
-            return Ok(());
         }
         if row.count >= self.queue_per_destination || self.waiting >= self.queue_in_all {
             return Err(Reason::Congested);
         }
-        let mut bytes = self.pool.take();
-        bytes.extend_from_slice(parts.from);
-        let from_end = bytes.len();
-        bytes.extend_from_slice(parts.call_id);
-        let call_id_end = bytes.len();
-        bytes.extend_from_slice(parts.content_type);
-        let content_type_end = bytes.len();
-        bytes.extend_from_slice(parts.more);
-        let more_end = bytes.len();
-        bytes.extend_from_slice(parts.body);
-        let waiting =
-            Waiting { bytes, from_end, call_id_end, content_type_end, more_end, max_forwards: parts.max_forwards };
-        let message = self.messages.insert(Row { operation, destination: key, waiting: Some(waiting), next: None });
+        let waiting = Some(Waiting::new(parts, self.pool.take()));
+        let message = self.messages.insert(Row { operation, destination: key, waiting, connected: false, next: None });
         let row = &mut self.destinations[key];
         match row.last.replace(message) {
             Some(last) => self.messages[last].next = Some(message),
@@ -260,15 +281,33 @@ impl Outgoing {
         now: Instant,
         token: u64,
         outcome: &Outcome<'a>,
-        endpoint: &mut Endpoint,
+        stack: &mut Stack,
         out: &mut Output,
     ) -> Option<(OperationKey, Status<'a>)> {
-        let row = self.messages.remove(MessageKey::from(KeyData::from_ffi(token)))?;
+        let message = MessageKey::from(KeyData::from_ffi(token));
+        let mut again = Ok(());
+        if let Some(kept) = self.messages.get_mut(message)?.waiting.take() {
+            if matches!(outcome, Outcome::TransportFailed) && stack.is_refused(now) {
+                let uri = &self.destinations[self.messages[message].destination].uri;
+                again = start(now, message, uri, &kept.parts(), stack, out).map(|_| ());
+                if again.is_ok() {
+                    self.pool.give(kept.bytes);
+                    return None;
+                }
+            }
+            self.pool.give(kept.bytes);
+        }
+        let row = self.messages.remove(message)?;
         let (status, way_is_dead) = match outcome {
+            _ if again.is_err() => (Status::Failure(again.err().map_or_else(unreachable, Failure::from)), None),
             Outcome::Final(response) => (self.final_status(response), None),
             // RFC 3261 section 8.1.3.1: a time-out counts as 408, a transport failure as 503. Both tell the XMPP user that
             // the other side is not to be had for now.
             Outcome::TimedOut => (Status::Failure(unreachable()), Some(Reason::RemoteServerTimeout)),
+            // A connection that stood was lost: that says nothing of the next one.
+            Outcome::TransportFailed if row.connected && !stack.is_refused(now) => {
+                (Status::Failure(unreachable()), None)
+            }
             Outcome::TransportFailed => (Status::Failure(unreachable()), Some(Reason::RemoteServerTimeout)),
         };
         let key = row.destination;
@@ -284,28 +323,36 @@ impl Outgoing {
                     }
                 }
             }
-            None => self.start_next(now, key, endpoint, out),
+            None => self.start_next(now, key, stack, out),
         }
         self.release_if_idle(key);
         Some((row.operation, status))
     }
 
-    fn start_next(&mut self, now: Instant, key: DestinationKey, endpoint: &mut Endpoint, out: &mut Output) {
+    /// A message is on its way. One that may have to go another way is kept until it is known.
+    fn on_started(&mut self, message: MessageKey, carrier: Carrier, parts: &Parts<'_>) {
+        if carrier == Carrier::Datagram {
+            return;
+        }
+        if let Some(row) = self.messages.get_mut(message) {
+            row.connected = true;
+            if carrier == Carrier::ConnectionOrDatagram {
+                row.waiting = Some(Waiting::new(parts, self.pool.take()));
+            }
+        }
+    }
+
+    fn start_next(&mut self, now: Instant, key: DestinationKey, stack: &mut Stack, out: &mut Output) {
         while self.destinations.get(key).is_some_and(|row| row.open < self.parallel) {
             let Some((message, waiting)) = self.pop_waiting(key) else { return };
-            let parts = Parts {
-                from: &waiting.bytes[..waiting.from_end],
-                call_id: &waiting.bytes[waiting.from_end..waiting.call_id_end],
-                content_type: &waiting.bytes[waiting.call_id_end..waiting.content_type_end],
-                more: &waiting.bytes[waiting.content_type_end..waiting.more_end],
-                body: &waiting.bytes[waiting.more_end..],
-                max_forwards: waiting.max_forwards,
-            };
-            let sent = start(now, message, &self.destinations[key].uri, &parts, self.next_hop, endpoint, out);
-            self.pool.give(waiting.bytes);
-            match sent {
-                Ok(()) => self.destinations[key].open += 1,
+            match start(now, message, &self.destinations[key].uri, &waiting.parts(), stack, out) {
+                Ok(carrier) => {
+                    self.destinations[key].open += 1;
+                    self.on_started(message, carrier, &waiting.parts());
+                    self.pool.give(waiting.bytes);
+                }
                 Err(reason) => {
+                    self.pool.give(waiting.bytes);
                     if let Some(row) = self.messages.remove(message) {
                         self.failed.push_back((row.operation, reason));
                     }
@@ -369,10 +416,9 @@ fn start(
     message: MessageKey,
     uri: &[u8],
     parts: &Parts<'_>,
-    next_hop: Flow,
-    endpoint: &mut Endpoint,
+    stack: &mut Stack,
     out: &mut Output,
-) -> Result<(), Reason> {
+) -> Result<Carrier, Reason> {
     let mut to = smallvec::SmallVec::<[u8; 128]>::new();
     to.push(b'<');
     to.extend_from_slice(uri);
@@ -391,11 +437,10 @@ fn start(
         branch: None,
         from_tag: None,
     };
-    match endpoint.request(now, next_hop, &request, message.data().as_ffi(), out) {
-        Ok(_) => Ok(()),
-        Err(SendError::TableFull) => Err(Reason::Overloaded),
-        Err(SendError::StreamFull) => Err(Reason::Congested),
-        Err(SendError::TooLarge) => Err(Reason::TooLarge),
-        Err(_) => Err(Reason::InternalError),
-    }
+    stack.request(now, &request, message.data().as_ffi(), out).map_err(|error| match error {
+        SendError::TableFull => Reason::Overloaded,
+        SendError::StreamFull => Reason::Congested,
+        SendError::TooLarge => Reason::TooLarge,
+        _ => Reason::InternalError,
+    })
 }

@@ -132,7 +132,7 @@ impl Connections {
             newest: None,
             count: 0,
             watched: VecDeque::new(),
-            limits: limits.clone(),
+            limits: *limits,
             most: most.max(1),
             counters: Counters::default(),
         }

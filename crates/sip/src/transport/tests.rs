@@ -229,7 +229,7 @@ fn the_order_of_use_survives_anything() {
             }
             2 if !streams.is_empty() => {
                 let stream = streams[draw % streams.len()];
-                stage.receive(stream, if draw % 3 == 0 { &MESSAGE[..9] } else { MESSAGE });
+                stage.receive(stream, if draw.is_multiple_of(3) { &MESSAGE[..9] } else { MESSAGE });
             }
             3 if !streams.is_empty() => {
                 let stream = streams[draw % streams.len()];
@@ -239,7 +239,7 @@ fn the_order_of_use_survives_anything() {
                 stage.connections.handle_timeout(stage.now(), &mut stage.out);
             }
         }
-        if draw % 3 == 0 {
+        if draw.is_multiple_of(3) {
             for ended in stage.ends() {
                 streams.retain(|stream| *stream != ended);
             }
