@@ -1,6 +1,6 @@
 //! From the configuration to the settings of the engine: names become addresses, rules become tables.
 
-use crate::config::{Config, Domain, LateFailure, Rule};
+use crate::config::{Config, Domain, LargeRequests, LateFailure, Rule};
 use crate::driver::Hosted;
 use crate::telemetry::Metrics;
 use cpim::{DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
@@ -35,6 +35,12 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
             presentations: presentations(&config.xmpp_domains),
             trusted,
             next_hop: next_hop(config, next_hops),
+            large_requests: match config.sip.large_requests {
+                LargeRequests::TcpThenUdp => sip_connector::LargeRequests::TcpThenUdp,
+                LargeRequests::Tcp => sip_connector::LargeRequests::Tcp,
+                LargeRequests::Udp => sip_connector::LargeRequests::Udp,
+            },
+            connections: config.sip.limits.connections,
             host: config.gateway.name.clone(),
             on_acceptance: config.answers.on_acceptance,
             start_max_forwards: config.gateway.start_max_forwards,
@@ -129,6 +135,7 @@ fn add_links(config: &Config, sip_peers: usize, policy: &mut Policy) -> Vec<xmpp
 
 fn endpoint(config: &Config) -> sip::endpoint::Settings {
     let mut settings = sip::endpoint::Settings::new(config.sip.advertise.as_bytes());
+    settings.sent_by_tcp = Some(config.sip.advertise_tcp.clone().into_bytes());
     settings.limits.message = config.sip.limits.message;
     settings.server_name = config.sip.user_agent.clone().into_bytes();
     settings.warn_agent = config.gateway.name.clone().into_bytes();
@@ -136,16 +143,20 @@ fn endpoint(config: &Config) -> sip::endpoint::Settings {
     settings
 }
 
-/// Where requests go: the first address that one of our sockets can reach, from that socket.
+/// Where requests go: the first address of a family that we listen on. Datagrams leave from the socket they are answered
+/// to; connections from wherever the system says.
 fn next_hop(config: &Config, next_hops: &[SocketAddr]) -> Flow {
-    let same_family = |local: &SocketAddr, peer: &SocketAddr| local.is_ipv4() == peer.is_ipv4();
+    let transport = config.sip.next_hop_transport;
     let found = next_hops.iter().find_map(|peer| {
-        let place = config.sip.listen.iter().position(|local| same_family(local, peer))?;
+        let place = config.sip.listen.iter().position(|local| {
+            let usable = transport == Transport::Tcp || local.transport == transport;
+            usable && local.address.is_ipv4() == peer.is_ipv4()
+        })?;
         Some((SocketId(u16::try_from(place).ok()?), *peer))
     });
     let nowhere = SocketAddr::from((IpAddr::from([127, 0, 0, 1]), 9));
     let (socket, peer) = found.unwrap_or((SocketId(0), next_hops.first().copied().unwrap_or(nowhere)));
-    Flow { transport: Transport::Udp, socket, peer, stream: None }
+    Flow { transport, socket, peer, stream: None }
 }
 
 impl Hosted for Engine {

@@ -151,7 +151,8 @@ fn run(config: &Config) -> anyhow::Result<Ended> {
     let Surroundings { next_hops, wiring, names, admin } = program::prepare(config)?;
     let engine = Engine::new(assembly::engine_settings(config, &next_hops), seed()?, driver::now());
     let version = env!("CARGO_PKG_VERSION");
-    tracing::info!(version, listen = ?config.sip.listen, next_hop = ?next_hops, "entente runs");
+    let listen: Vec<String> = config.sip.listen.iter().map(ToString::to_string).collect();
+    tracing::info!(version, ?listen, next_hop = ?next_hops, "entente runs");
     let ended = program::run(vec![(Box::new(engine), wiring)], names, admin)?;
     tracing::info!(?ended, "entente ends");
     Ok(ended)

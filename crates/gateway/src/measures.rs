@@ -12,6 +12,7 @@ pub fn measure(counters: &engine::Counters, metrics: &mut Metrics) {
     let help = "Whether every component stream stands.";
     metrics.gauge("entente_component_streams_up", help, &[], u64::from(counters.xmpp_up));
     sip(&counters.sip, metrics);
+    sip_connections(&counters.sip_connections, metrics);
     xmpp(&counters.xmpp, metrics);
 }
 
@@ -53,6 +54,11 @@ fn sip(counters: &sip_connector::EndpointCounters, metrics: &mut Metrics) {
     count("entente_sip_timeouts_total", "Our requests that nobody answered.", counters.timed_out);
     count("entente_sip_transport_failures_total", "Our requests that could not be sent.", counters.transport_failed);
     count("entente_sip_cancels_total", "CANCEL requests.", counters.cancels);
+    count(
+        "entente_sip_answers_elsewhere_total",
+        "Responses sent over another connection, their own being gone.",
+        counters.answers_elsewhere,
+    );
     count("entente_sip_malformed_requests_total", "Malformed requests, answered.", counters.refused);
     count("entente_sip_merged_requests_total", "Merged requests, answered.", counters.merged);
     count("entente_sip_overload_refusals_total", "Requests refused for a full table.", counters.overloaded);
@@ -72,6 +78,24 @@ fn sip(counters: &sip_connector::EndpointCounters, metrics: &mut Metrics) {
         ("slow_stream", counters.dropped_slow_stream),
     ] {
         dropped("sip", reason, value, metrics);
+    }
+}
+
+fn sip_connections(counters: &sip_connector::ConnectionCounters, metrics: &mut Metrics) {
+    let mut count = |name, help, value| metrics.counter(name, help, &[], value);
+    count("entente_sip_connections_accepted_total", "TCP connections that SIP peers made.", counters.accepted);
+    count("entente_sip_connections_ordered_total", "TCP connections to SIP peers that were ordered.", counters.ordered);
+    count("entente_sip_connections_refused_total", "Of those, the ones that were never made.", counters.refused);
+    count("entente_sip_keep_alives_total", "Keep-alives that were answered.", counters.pings);
+    for (reason, value) in [
+        ("too_many", counters.turned_away),
+        ("room", counters.made_room),
+        ("idle", counters.idle),
+        ("unfinished", counters.unfinished),
+        ("broken", counters.broken),
+    ] {
+        let help = "TCP connections that were closed on SIP peers, by reason.";
+        metrics.counter("entente_sip_connections_closed_total", help, &[("reason", reason)], value);
     }
 }
 

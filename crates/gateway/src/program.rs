@@ -2,9 +2,10 @@
 //! the admin interface looks on.
 
 use crate::admin;
-use crate::config::Config;
+use crate::config::{Config, Listen};
 use crate::driver::{Control, Driver, Ended, Hosted, Socket, Wiring};
 use crate::net::{self, Names, ResolveError};
+use sip::transaction::Transport;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -55,11 +56,15 @@ pub struct Surroundings {
 /// Binds every socket and resolves the next hop.
 pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
     let mut wiring = Wiring::new("engine");
-    for &address in &config.sip.listen {
-        let bound = net::bind_datagrams(address);
-        let socket = bound.map_err(|error| StartError::Bind { key: "sip.listen", address, error })?;
-        wiring.sockets.push(Socket::Datagrams(socket));
+    for &Listen { transport, address } in &config.sip.listen {
+        let bound = match transport {
+            Transport::Udp => net::bind_datagrams(address).map(Socket::Datagrams),
+            Transport::Tcp => net::bind_listener(address).map(Socket::Listener),
+        };
+        wiring.sockets.push(bound.map_err(|error| StartError::Bind { key: "sip.listen", address, error })?);
     }
+    // The engine keeps to its own limit; those that it has closed take a moment to end.
+    wiring.limits.accepted = config.sip.limits.connections.saturating_mul(2).max(wiring.limits.accepted);
     wiring.targets = config.xmpp.components.iter().map(|component| component.connect.clone()).collect();
     let admin = match config.admin.listen {
         None => None,
@@ -71,7 +76,12 @@ pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
     let names = Arc::new(Names::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let next_hops = runtime.block_on(names.resolve(&config.sip.next_hop))?;
-    let reachable = |hop: &SocketAddr| config.sip.listen.iter().any(|local| local.is_ipv4() == hop.is_ipv4());
+    // Datagrams leave from a socket of ours; for a connection the system finds an address.
+    let reachable = |hop: &SocketAddr| {
+        let mut listen = config.sip.listen.iter();
+        config.sip.next_hop_transport == Transport::Tcp
+            || listen.any(|local| local.transport == Transport::Udp && local.address.is_ipv4() == hop.is_ipv4())
+    };
     if !next_hops.iter().any(reachable) {
         return Err(StartError::NextHopFamily(config.sip.next_hop.clone()));
     }

@@ -42,11 +42,11 @@ fn check_says_ok_or_everything_that_is_wrong() {
     assert!(told.contains("xmpp.component[1].secret is not in the environment: set ENTENTE_TEST_SECRET"), "{told}");
 
     let environment =
-        [secret, ("ENTENTE_SIP__NEXT_HOP", "tcp:proxy:5060"), ("ENTENTE_LOG__LEVL", "info"), ("ENTENTE_OTHER", "x")];
+        [secret, ("ENTENTE_SIP__NEXT_HOP", "tls:proxy:5061"), ("ENTENTE_LOG__LEVL", "info"), ("ENTENTE_OTHER", "x")];
     let wrong = entente(&check, &environment);
     assert_eq!((wrong.status.code(), text(&wrong.stdout)), (Some(64), ""));
     let told = text(&wrong.stderr);
-    assert!(told.contains("the environment: sip.next_hop = \"tcp:proxy:5060\": must be udp:HOST:PORT"), "{told}");
+    assert!(told.contains("the environment: sip.next_hop = \"tls:proxy:5061\": must be udp:HOST:PORT"), "{told}");
     assert!(told.contains("log.levl is not a key here: did you mean \"level\"?"), "{told}");
     assert_eq!(told.lines().count(), 2, "{told}");
 

@@ -1,7 +1,7 @@
 //! gateway.toml as operators write it, and as they get it wrong.
 #![allow(clippy::unwrap_used)]
 
-use gateway::config::{Config, LateFailure, LogFormat, Overrides, Problem, Rule, load};
+use gateway::config::{Config, LargeRequests, LateFailure, LogFormat, Overrides, Problem, Rule, load};
 use secrecy::ExposeSecret;
 use std::path::{Path, PathBuf};
 
@@ -41,9 +41,11 @@ fn wrong(text: &str) -> Vec<(String, String)> {
 fn the_least_configuration_gets_every_default() {
     let config = read(LEAST).unwrap();
     assert_eq!(config.gateway.start_max_forwards, 70);
-    assert_eq!(config.sip.listen, ["127.0.0.1:5060".parse().unwrap()]);
-    assert_eq!(config.sip.advertise, "127.0.0.1:5060");
-    assert_eq!(config.sip.next_hop, "proxy.sip.example:5060");
+    let listen: Vec<String> = config.sip.listen.iter().map(ToString::to_string).collect();
+    assert_eq!(listen, ["udp:127.0.0.1:5060", "tcp:127.0.0.1:5060"]);
+    assert_eq!((&*config.sip.advertise, &*config.sip.advertise_tcp), ("127.0.0.1:5060", "127.0.0.1:5060"));
+    assert_eq!((config.sip.next_hop_transport.name(), &*config.sip.next_hop), ("UDP", "proxy.sip.example:5060"));
+    assert_eq!((config.sip.large_requests, config.sip.limits.connections), (LargeRequests::TcpThenUdp, 1000));
     assert!(config.sip.trusted.is_empty());
     assert_eq!((config.sip.parallel, config.sip.limits.message), (1, 65_535));
     assert_eq!(config.xmpp.components[0].secret.expose_secret(), "squeamish ossifrage");
@@ -106,6 +108,29 @@ fn every_error_is_told_at_once_with_place_key_value_and_remedy() {
         assert!(errors.to_string().lines().any(|told| told.starts_with(&line)), "{line}\nin\n{errors}");
     }
     assert_eq!(errors.0.len(), 7, "{errors}");
+}
+
+#[test]
+fn each_transport_is_advertised_as_it_is_reached() {
+    let advertised = |lines: &str| {
+        let sip = read(&LEAST.replace("[sip]\n", &format!("[sip]\n{lines}\n"))).unwrap().sip;
+        (sip.advertise, sip.advertise_tcp)
+    };
+    let both = |udp: &str, tcp: &str| (udp.to_owned(), tcp.to_owned());
+    let listen = "listen = [\"tcp:127.0.0.1:5070\", \"udp:127.0.0.1:5060\"]";
+    assert_eq!(advertised(listen), both("127.0.0.1:5060", "127.0.0.1:5070"));
+    assert_eq!(advertised("listen = [\"udp:127.0.0.1:5060\"]"), both("127.0.0.1:5060", "127.0.0.1:5060"));
+    let given = "advertise = \"gw.example:5060\"";
+    assert_eq!(advertised(given), both("gw.example:5060", "gw.example:5060"));
+    let given = "advertise = \"gw.example:5060\"\nadvertise_tcp = \"gw.example:5070\"";
+    assert_eq!(advertised(given), both("gw.example:5060", "gw.example:5070"));
+    let config =
+        read(&LEAST.replace("[sip]\n", "[sip]\nlisten = [\"udp:0.0.0.0:5060\", \"tcp:[::]:5060\"]\n")).unwrap();
+    assert_eq!(config.warnings.len(), 2, "{:?}", config.warnings);
+
+    let tcp_only = LEAST.replace("[sip]\n", "[sip]\nlisten = [\"tcp:127.0.0.1:5060\"]\n");
+    assert!(wrong(&tcp_only)[0].1.contains("must name a UDP address too"));
+    assert!(read(&tcp_only.replace("\"udp:proxy", "\"tcp:proxy")).is_ok());
 }
 
 #[test]

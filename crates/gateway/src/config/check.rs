@@ -90,10 +90,15 @@ pub(super) fn trusted(trusted: &[Trusted], sip_domains: &[Domain], problems: &mu
 
 /// Notes an address that peers could not answer to.
 pub(super) fn warn_about_addresses(sip: &Sip, warnings: &mut Vec<String>) {
-    if sip.advertise.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_unspecified()) {
-        warnings.push(format!(
-            "sip.listen = \"udp:{}\" stands in our Via as it is: set sip.advertise to the address peers reach us at",
-            sip.advertise
-        ));
+    for (transport, advertised, key) in
+        [("udp", &sip.advertise, "advertise"), ("tcp", &sip.advertise_tcp, "advertise_tcp")]
+    {
+        let used = sip.listen.iter().any(|listen| listen.transport.name().eq_ignore_ascii_case(transport));
+        if used && advertised.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_unspecified()) {
+            warnings.push(format!(
+                "sip.listen = \"{transport}:{advertised}\" stands in our Via as it is: set sip.{key} to the address peers \
+                 reach us at"
+            ));
+        }
     }
 }

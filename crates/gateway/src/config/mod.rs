@@ -13,6 +13,7 @@ use figment::{Figment, Profile, Provider};
 use ipnet::IpNet;
 use reader::{Problems, Table};
 use secrecy::SecretString;
+use sip::transaction::Transport;
 use std::fmt;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -53,12 +54,18 @@ pub struct Gateway {
 /// `[sip]`
 #[derive(Clone, Debug)]
 pub struct Sip {
-    /// Addresses for SIP over UDP. At least one.
-    pub listen: Vec<SocketAddr>,
-    /// `host:port` of our Via; the first of `listen` if the operator gave none.
+    /// Where SIP is listened for. At least one.
+    pub listen: Vec<Listen>,
+    /// `host:port` of our Via over UDP; the first of `listen` for UDP if the operator gave none.
     pub advertise: String,
+    /// `host:port` of our Via over TCP.
+    pub advertise_tcp: String,
     /// `host:port` of the proxy that requests to SIP users are sent to.
     pub next_hop: String,
+    /// What carries requests there.
+    pub next_hop_transport: Transport,
+    /// What carries requests that are large for a datagram.
+    pub large_requests: LargeRequests,
     /// Who may send requests. Empty: only the addresses of the next hop, for all SIP domains.
     pub trusted: Vec<Trusted>,
     /// MESSAGE transactions that may be open per destination.
@@ -67,6 +74,32 @@ pub struct Sip {
     pub user_agent: String,
     /// `[sip.limits]`
     pub limits: SipLimits,
+}
+
+/// An address and what is listened for there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listen {
+    /// UDP or TCP.
+    pub transport: Transport,
+    /// Where.
+    pub address: SocketAddr,
+}
+
+impl fmt::Display for Listen {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.transport.name().to_ascii_lowercase(), self.address)
+    }
+}
+
+/// What carries requests of more than 1300 bytes to a next hop that is reached over UDP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LargeRequests {
+    /// TCP, and UDP where that is refused.
+    TcpThenUdp,
+    /// TCP or nothing.
+    Tcp,
+    /// UDP.
+    Udp,
 }
 
 /// `[[sip.trusted]]`
@@ -83,6 +116,8 @@ pub struct Trusted {
 pub struct SipLimits {
     /// Bytes of one message.
     pub message: usize,
+    /// Connections at a time.
+    pub connections: usize,
     /// Server transactions that wait for their answer.
     pub ongoing: usize,
     /// Messages that may wait for one destination.
@@ -325,15 +360,33 @@ impl Builder {
 
     fn sip(&mut self, mut table: Table) -> Sip {
         let problems = &mut self.problems;
-        let default_listen = || vec![SocketAddr::from(([127, 0, 0, 1], 5060))];
-        let listen = table.list("listen", problems, values::udp_address).unwrap_or_else(default_listen);
+        const LARGE: &[(&str, LargeRequests)] =
+            &[("tcp-then-udp", LargeRequests::TcpThenUdp), ("tcp", LargeRequests::Tcp), ("udp", LargeRequests::Udp)];
+        let default_listen = || {
+            let address = SocketAddr::from(([127, 0, 0, 1], 5060));
+            [Transport::Udp, Transport::Tcp].map(|transport| Listen { transport, address }).to_vec()
+        };
+        let listen = table.list("listen", problems, values::sip_address).unwrap_or_else(default_listen);
         if listen.is_empty() {
             problems.add(&table.key("listen"), "names no usable address");
         }
+        let first = |transport| listen.iter().find(|listen| listen.transport == transport);
         let remedy = "write the proxy of your SIP domain, as in next_hop = \"udp:proxy.example:5060\"";
-        let next_hop = table.require("next_hop", problems, remedy, values::udp_target).unwrap_or_default();
-        let advertise = table.read("advertise", problems, values::host_port);
-        let advertise = advertise.or_else(|| listen.first().map(ToString::to_string)).unwrap_or_default();
+        let (next_hop_transport, next_hop) = match table.require("next_hop", problems, remedy, values::sip_target) {
+            None => (Transport::Udp, String::new()),
+            Some((Transport::Udp, _)) if !listen.is_empty() && first(Transport::Udp).is_none() => {
+                problems.add(&table.key("listen"), "must name a UDP address too: next_hop is reached over UDP");
+                (Transport::Udp, String::new())
+            }
+            Some(next_hop) => next_hop,
+        };
+        let large_requests = table.read("large_requests", problems, values::one_of(LARGE));
+        let advertised = table.read("advertise", problems, values::host_port);
+        let default = |transport| first(transport).or(listen.first()).map(|listen| listen.address.to_string());
+        let advertise_tcp = table.read("advertise_tcp", problems, values::host_port);
+        let advertise_tcp = advertise_tcp.or_else(|| advertised.clone()).or_else(|| default(Transport::Tcp));
+        let advertise = advertised.or_else(|| default(Transport::Udp)).unwrap_or_default();
+        let advertise_tcp = advertise_tcp.unwrap_or_default();
         let mut trusted = Vec::new();
         for mut entry in table.tables("trusted", problems) {
             let networks = entry.list("networks", problems, values::network).unwrap_or_default();
@@ -350,6 +403,7 @@ impl Builder {
         let mut bounds = table.table("limits", problems);
         let limits = SipLimits {
             message: bounds.read("message", problems, values::size(1300..=65_535)).unwrap_or(65_535),
+            connections: bounds.read("connections", problems, values::count(1..=100_000)).unwrap_or(1000),
             ongoing: bounds.read("ongoing", problems, values::count(1..=10_000_000)).unwrap_or(100_000),
             queue_per_destination: bounds
                 .read("queue_per_destination", problems, values::count(1..=1_000_000))
@@ -358,7 +412,18 @@ impl Builder {
         };
         bounds.finish(problems);
         table.finish(problems);
-        Sip { listen, advertise, next_hop, trusted, parallel, user_agent, limits }
+        Sip {
+            listen,
+            advertise,
+            advertise_tcp,
+            next_hop,
+            next_hop_transport,
+            large_requests: large_requests.unwrap_or(LargeRequests::TcpThenUdp),
+            trusted,
+            parallel,
+            user_agent,
+            limits,
+        }
     }
 
     fn xmpp(&mut self, mut table: Table) -> Xmpp {

@@ -1,7 +1,9 @@
 //! How single values are spelled. Every error says what would be right.
 
+use super::Listen;
 use figment::value::Value;
 use ipnet::IpNet;
+use sip::transaction::Transport;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -100,19 +102,31 @@ pub(super) fn address(value: &Value) -> Result<SocketAddr, String> {
     text(value)?.parse().map_err(|_| "must be ADDRESS:PORT, as in \"127.0.0.1:9090\"".to_owned())
 }
 
-/// `udp:ADDRESS:PORT` to listen on.
-pub(super) fn udp_address(value: &Value) -> Result<SocketAddr, String> {
-    let wrong = || "must be udp:ADDRESS:PORT, as in \"udp:127.0.0.1:5060\" or \"udp:[::1]:5060\"".to_owned();
-    let address: Option<SocketAddr> = text(value)?.strip_prefix("udp:").and_then(|rest| rest.parse().ok());
+/// `udp:ADDRESS:PORT` or `tcp:ADDRESS:PORT` to listen on.
+pub(super) fn sip_address(value: &Value) -> Result<Listen, String> {
+    let wrong = || {
+        "must be udp:ADDRESS:PORT or tcp:ADDRESS:PORT, as in \"udp:127.0.0.1:5060\" or \"tcp:[::1]:5060\"".to_owned()
+    };
+    let (transport, rest) = transport(text(value)?).ok_or_else(wrong)?;
+    let address: Option<SocketAddr> = rest.parse().ok();
     // Peers must be able to know the port.
-    address.filter(|address| address.port() != 0).ok_or_else(wrong)
+    let address = address.filter(|address| address.port() != 0).ok_or_else(wrong)?;
+    Ok(Listen { transport, address })
 }
 
-/// `udp:HOST:PORT` to send to.
-pub(super) fn udp_target(value: &Value) -> Result<String, String> {
-    let wrong = || "must be udp:HOST:PORT, as in \"udp:proxy.example:5060\"".to_owned();
-    let target = text(value)?.strip_prefix("udp:").ok_or_else(wrong)?;
-    host_port(&Value::from(target)).map_err(|_| wrong())
+/// `udp:HOST:PORT` or `tcp:HOST:PORT` to send to.
+pub(super) fn sip_target(value: &Value) -> Result<(Transport, String), String> {
+    let wrong = || "must be udp:HOST:PORT or tcp:HOST:PORT, as in \"udp:proxy.example:5060\"".to_owned();
+    let (transport, target) = transport(text(value)?).ok_or_else(wrong)?;
+    host_port(&Value::from(target)).map(|target| (transport, target)).map_err(|_| wrong())
+}
+
+fn transport(spelled: &str) -> Option<(Transport, &str)> {
+    match spelled.split_once(':')? {
+        ("udp", rest) => Some((Transport::Udp, rest)),
+        ("tcp", rest) => Some((Transport::Tcp, rest)),
+        _ => None,
+    }
 }
 
 /// `192.0.2.0/24` or one address.
@@ -158,12 +172,18 @@ mod tests {
 
     #[test]
     fn addresses_and_names() {
-        assert_eq!(udp_address(&Value::from("udp:[::1]:5060")), Ok("[::1]:5060".parse().unwrap()));
-        assert_eq!(udp_target(&Value::from("udp:proxy:5060")).as_deref(), Ok("proxy:5060"));
-        assert_eq!(udp_target(&Value::from("udp:192.0.2.1:5060")).as_deref(), Ok("192.0.2.1:5060"));
-        assert!(udp_address(&Value::from("udp:127.0.0.1:0")).is_err());
-        for wrong in ["proxy:5060", "tcp:proxy:5060", "udp:proxy", "udp:proxy:0", "udp:192.0.2.1:0", "udp:a b:1"] {
-            assert!(udp_target(&Value::from(wrong)).is_err(), "{wrong}");
+        let listen = sip_address(&Value::from("udp:[::1]:5060")).unwrap();
+        assert_eq!(listen, Listen { transport: Transport::Udp, address: "[::1]:5060".parse().unwrap() });
+        assert_eq!(sip_address(&Value::from("tcp:[::1]:5060")).unwrap().to_string(), "tcp:[::1]:5060");
+        assert_eq!(sip_target(&Value::from("udp:proxy:5060")), Ok((Transport::Udp, "proxy:5060".into())));
+        assert_eq!(sip_target(&Value::from("tcp:192.0.2.1:5060")), Ok((Transport::Tcp, "192.0.2.1:5060".into())));
+        for wrong in ["udp:127.0.0.1:0", "127.0.0.1:5060", "tls:127.0.0.1:5061", "tcp:localhost:5060"] {
+            assert!(sip_address(&Value::from(wrong)).is_err(), "{wrong}");
+        }
+        for wrong in
+            ["proxy:5060", "tls:proxy:5061", "tcp:proxy", "udp:proxy", "udp:proxy:0", "udp:192.0.2.1:0", "udp:a b:1"]
+        {
+            assert!(sip_target(&Value::from(wrong)).is_err(), "{wrong}");
         }
         assert_eq!(network(&Value::from("192.0.2.0/24")).map(|net| net.to_string()).as_deref(), Ok("192.0.2.0/24"));
         assert_eq!(network(&Value::from("::1")).map(|net| net.to_string()).as_deref(), Ok("::1/128"));
