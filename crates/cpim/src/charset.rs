@@ -58,7 +58,8 @@ mod tests {
 
     #[test]
     fn each_charset_means_its_characters() {
-        let cases: &[(Option<&str>, &[u8], Result<&str, CharsetError>)] = &[
+        type Case = (Option<&'static str>, &'static [u8], Result<&'static str, CharsetError>);
+        let cases: &[Case] = &[
             (None, "f\u{fc}r".as_bytes(), Ok("f\u{fc}r")),
             (None, b"f\xfcr", Err(CharsetError::Invalid)),
             (Some("UTF-8"), "\u{1f600}".as_bytes(), Ok("\u{1f600}")),

@@ -250,7 +250,8 @@ mod tests {
 
     #[test]
     fn transfer_encodings_are_undone() {
-        let cases: &[(&str, &[u8], Result<&[u8], MimeError>)] = &[
+        type Case = (&'static str, &'static [u8], Result<&'static [u8], MimeError>);
+        let cases: &[Case] = &[
             ("8bit", b"f\xc3\xbcr", Ok(b"f\xc3\xbcr")),
             ("BASE64", b"Zs\r\nO8cg==\r\n", Ok(b"f\xc3\xbcr")),
             ("base64", b"ZsO8cg", Ok(b"f\xc3\xbcr")),

@@ -293,11 +293,12 @@ impl<'a> Message<'a> {
     }
 
     /// The first name in a Require that is not a header of RFC 3862 and that `known` does not know; it is asked with the
-    /// namespace, if the prefix was declared, and the name.
+    /// namespace, if the prefix was declared, and the name. Of more names than [`MOST_HEADERS`] nobody has to know all.
     pub fn unmet_requirement(&self, mut known: impl FnMut(Option<&str>, &str) -> bool) -> Option<&'a str> {
         // A prefix in Require means what it means there, and not what a later NS makes of it.
         let mut prefixes: SmallVec<[(&str, &str); 4]> = SmallVec::new();
         let mut default = HEADERS;
+        let mut names = 0;
         for header in &self.headers {
             if header.is("NS") || (header.prefix.is_none() && header.name == "NS") {
                 match parse_declaration(header.value) {
@@ -318,7 +319,8 @@ impl<'a> Message<'a> {
                 };
                 let ours = ["From", "To", "cc", "DateTime", "Subject", "NS", "Require"];
                 let is_ours = namespace == Some(HEADERS) && ours.contains(&name);
-                if !is_ours && !known(namespace, name) {
+                names += 1;
+                if names > MOST_HEADERS || (!is_ours && !known(namespace, name)) {
                     return Some(full_name);
                 }
             }

@@ -149,6 +149,15 @@ fn names_mean_something_in_their_namespace_only() {
 }
 
 #[test]
+fn the_work_for_requirements_is_bounded() {
+    let declared: String = (0..200).map(|n| format!("NS: x{n} <urn:ietf:params:cpim-headers:>\r\n")).collect();
+    let names = |count| with(&format!("{declared}Require: {}", vec!["x0.From"; count].join(",")));
+    assert_eq!(parse(names(MOST_HEADERS).as_bytes()).unwrap().unmet_requirement(|_, _| false), None);
+    let endless = names(100_000);
+    assert_eq!(parse(endless.as_bytes()).unwrap().unmet_requirement(|_, _| true), Some("x0.From"));
+}
+
+#[test]
 fn addresses_of_every_form() {
     let name = |value| Address::parse(value).map(|address| (address.name.into_owned(), address.uri.to_owned()));
     for (value, expected) in [

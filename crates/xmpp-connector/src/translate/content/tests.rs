@@ -28,7 +28,8 @@ fn shown(media_type: &str, encoding: Option<&str>, body: &[u8]) -> Result<String
 
 #[test]
 fn each_refusal_has_its_reason() {
-    let cases: &[(&str, Option<&str>, &[u8], Result<&str, Reason>)] = &[
+    type Case = (&'static str, Option<&'static str>, &'static [u8], Result<&'static str, Reason>);
+    let cases: &[Case] = &[
         ("text/plain", None, b"hello", Ok("hello")),
         ("Text/PLAIN;charset=ISO-8859-1", None, b"f\xfcr", Ok("f\u{fc}r")),
         ("text/plain;charset=klingon", None, b"hello", Err(Reason::UnsupportedMedia)),
