@@ -121,10 +121,19 @@ impl fmt::Display for Announcement<'_> {
         writeln!(f, "\nTo write from one to the other:\n")?;
         writeln!(f, "  profanity   /connect {jid} server {ip} port {port} tls trust")?;
         writeln!(f, "              /msg {jid_of_sip} hello")?;
-        writeln!(f, "  slixmpp     xmpp = slixmpp.ClientXMPP({jid:?}, {:?})", xmpp.password)?;
+        writeln!(f, "  slixmpp     import slixmpp, ssl")?;
+        writeln!(f, "              xmpp = slixmpp.ClientXMPP({jid:?}, {:?})", xmpp.password)?;
+        writeln!(f, "              # insecure: takes any certificate, because this one is self-made")?;
         writeln!(f, "              xmpp.ssl_context.check_hostname = False")?;
         writeln!(f, "              xmpp.ssl_context.verify_mode = ssl.CERT_NONE")?;
+        writeln!(
+            f,
+            "              hello = lambda _: (xmpp.send_presence(), xmpp.send_message({jid_of_sip:?}, \"hello\"))"
+        )?;
+        writeln!(f, "              xmpp.add_event_handler(\"session_start\", hello)")?;
+        writeln!(f, "              xmpp.add_event_handler(\"message\", print)")?;
         writeln!(f, "              xmpp.connect(({:?}, {port}))", ip.to_string())?;
+        writeln!(f, "              xmpp.process()")?;
         writeln!(f, "  baresip     its files in ~/.baresip, then /message hello:")?;
         writeln!(f, "              accounts: <{uri}>;auth_pass={password};outbound=\"sip:{sip}\"")?;
         writeln!(f, "              contacts: \"{}\" <sip:{jid}>", xmpp.name)?;
