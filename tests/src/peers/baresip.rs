@@ -39,6 +39,27 @@ impl Baresip {
 
     /// Starts a phone as [`Baresip::start`] does, with a password for digest.
     pub fn start_as(folder: &Folder, aor: &str, password: &str, proxy_port: u16, contacts: &[&str]) -> Self {
+        let mut phone = Self::start_unregistered(folder, aor, password, proxy_port, contacts);
+        phone.expect("the answer to its REGISTER", PATIENCE, |traced| {
+            !traced.sent
+                && traced.status() == Some(200)
+                && traced.header("CSeq").is_some_and(|cseq| cseq.ends_with("REGISTER"))
+        });
+        phone
+    }
+
+    /// Starts a phone that tries to register and returns the answer to its REGISTER with credentials.
+    pub fn answer_to_credentials(folder: &Folder, aor: &str, password: &str, proxy_port: u16) -> Traced {
+        let mut phone = Self::start_unregistered(folder, aor, password, proxy_port, &[]);
+        let request = phone.expect("a REGISTER with credentials", PATIENCE, |traced| {
+            traced.sent && traced.method() == Some("REGISTER") && traced.header("Authorization").is_some()
+        });
+        phone.expect("the answer to its credentials", PATIENCE, |traced| {
+            !traced.sent && traced.status() >= Some(200) && traced.header("CSeq") == request.header("CSeq")
+        })
+    }
+
+    fn start_unregistered(folder: &Folder, aor: &str, password: &str, proxy_port: u16, contacts: &[&str]) -> Self {
         // One more for TLS, which it opens unasked.
         let port = free_ports(2);
         let control_port = free_port();
@@ -65,13 +86,7 @@ impl Baresip {
             .unwrap_or_else(|| panic!("baresip of {aor} does not listen on port {control_port}"));
         control.set_read_timeout(Some(PATIENCE)).expect("a time limit can be set");
         let contacts = contacts.iter().map(|&contact| contact.to_owned()).collect();
-        let mut phone = Self { process, control, contacts, seen: 0, aor: aor.to_owned(), port };
-        phone.expect("the answer to its REGISTER", PATIENCE, |traced| {
-            !traced.sent
-                && traced.status() == Some(200)
-                && traced.header("CSeq").is_some_and(|cseq| cseq.ends_with("REGISTER"))
-        });
-        phone
+        Self { process, control, contacts, seen: 0, aor: aor.to_owned(), port }
     }
 
     /// Sends a text; the final answer can then be had from [`Baresip::expect_answer`].

@@ -32,6 +32,17 @@ impl Linphone {
 
     /// Starts a phone as [`Linphone::start`] does, with a password for digest.
     pub fn start_as(folder: &Folder, aor: &str, password: &str, proxy_port: u16) -> Self {
+        let mut phone = Self::start_unregistered(folder, aor, password, proxy_port);
+        phone.expect_registration("Ok");
+        phone
+    }
+
+    /// Starts a phone that tries to register, and waits until it says that it cannot.
+    pub fn expect_refusal(folder: &Folder, aor: &str, password: &str, proxy_port: u16) {
+        Self::start_unregistered(folder, aor, password, proxy_port).expect_registration("Failed");
+    }
+
+    fn start_unregistered(folder: &Folder, aor: &str, password: &str, proxy_port: u16) -> Self {
         let user = aor.trim_start_matches("sip:").split('@').next().unwrap_or_default();
         let home = folder.make(&format!("linphone-{user}"));
         // It crashes on its first message where it cannot make its database here.
@@ -67,16 +78,21 @@ impl Linphone {
                 line.clear();
             }
         });
-        let mut phone = Self { input: Some(input), lines, seen: Vec::new(), _process: process, aor: aor.to_owned() };
-        let registered = wait_for(PATIENCE, || {
-            phone.order("register-status ALL");
-            let state = phone.expect("the state of its registration", PATIENCE, |line| {
+        Self { input: Some(input), lines, seen: Vec::new(), _process: process, aor: aor.to_owned() }
+    }
+
+    /// Waits until its registration is `Ok` or `Failed`, whichever is wanted, and panics if it is the other.
+    fn expect_registration(&mut self, wanted: &str) {
+        let found = wait_for(PATIENCE, || {
+            self.order("register-status ALL");
+            let state = self.expect("the state of its registration", PATIENCE, |line| {
                 line.starts_with("State: LinphoneRegistration")
             });
-            state.ends_with("Ok").then_some(())
+            let state = state.trim_start_matches("State: LinphoneRegistration").to_owned();
+            ["Ok", "Failed"].contains(&state.as_str()).then_some(state)
         });
-        assert!(registered.is_some(), "{aor} cannot register; what it has said:\n{}", phone.seen.join("\n"));
-        phone
+        let seen = self.seen.join("\n");
+        assert_eq!(found.as_deref(), Some(wanted), "the registration of {}; what it has said:\n{seen}", self.aor);
     }
 
     /// Sends a text of one line.

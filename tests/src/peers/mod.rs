@@ -1,4 +1,4 @@
-//! Real peers as child processes: Prosody, ejabberd, Kamailio, SIPp, slixmpp, baresip, linphone, each unmodified from Debian 12, and the gateway between them.
+//! Real peers as child processes: Prosody, ejabberd, Kamailio, SIPp, slixmpp, profanity, baresip, linphone, each unmodified from Debian 12, and the gateway between them.
 //!
 //! Every peer listens on loopback ports that were free a moment before, keeps everything in a temporary folder, and ends with
 //! the value that started it. A test that fails prints the end of every log and keeps the folder. A program that is not
@@ -16,6 +16,7 @@ pub mod kamailio;
 pub mod linphone;
 pub mod ports;
 pub mod process;
+pub mod profanity;
 pub mod prosody;
 pub mod sandbox;
 pub mod sipp;
@@ -29,6 +30,7 @@ pub use entente::Entente;
 pub use folder::Folder;
 pub use kamailio::Kamailio;
 pub use linphone::Linphone;
+pub use profanity::Profanity;
 pub use prosody::Prosody;
 pub use sandbox::Sandbox;
 pub use sipp::Sipp;

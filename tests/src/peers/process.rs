@@ -23,17 +23,22 @@ pub struct Program {
 }
 
 impl Program {
-    /// A command for it that ends when the calling thread does, however that happens.
-    ///
-    /// Call it on the thread of the test: Linux sends the signal when that *thread* ends.
-    pub fn command(&self) -> Command {
+    /// Its path, once it is known to be there.
+    pub fn path(&self) -> &'static str {
         assert!(
             Path::new(self.path).exists(),
             "{} is missing: `apt-get install {}`, or let ./test install it",
             self.path,
             self.package
         );
-        tethered(Path::new(self.path))
+        self.path
+    }
+
+    /// A command for it that ends when the calling thread does, however that happens.
+    ///
+    /// Call it on the thread of the test: Linux sends the signal when that *thread* ends.
+    pub fn command(&self) -> Command {
+        tethered(Path::new(self.path()))
     }
 }
 

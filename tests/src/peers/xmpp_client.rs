@@ -65,6 +65,24 @@ impl XmppClient {
 
     /// Logs in at `port` and waits until it is online.
     pub fn login_as(folder: &Folder, port: u16, jid: &str, password: &str, security: Security) -> Self {
+        let mut client = Self::start(folder, port, jid, password, security);
+        client.expect_event("to be online", PATIENCE, |event| {
+            assert!(event["event"] != "offline", "{jid} cannot log in: {event}");
+            (event["event"] == "online").then_some(())
+        });
+        client
+    }
+
+    /// Tries to log in at `port` and returns what the client says of why it cannot.
+    pub fn expect_refusal(folder: &Folder, port: u16, jid: &str, password: &str, security: Security) -> String {
+        let mut client = Self::start(folder, port, jid, password, security);
+        client.expect_event("to be refused", PATIENCE, |event| {
+            assert!(event["event"] != "online", "{jid} logs in with the wrong password");
+            (event["event"] == "offline").then(|| event["why"].as_str().unwrap_or_default().to_owned())
+        })
+    }
+
+    fn start(folder: &Folder, port: u16, jid: &str, password: &str, security: Security) -> Self {
         assert!(
             Path::new(SLIXMPP).exists(),
             "{SLIXMPP} is missing: `apt-get install python3-slixmpp`, or let ./test install it"
@@ -86,12 +104,7 @@ impl XmppClient {
                 }
             }
         });
-        let mut client = Self { input: Some(input), events, seen: Vec::new(), _process: process, jid: jid.to_owned() };
-        client.expect_event("to be online", PATIENCE, |event| {
-            assert!(event["event"] != "offline", "{jid} cannot log in: {event}");
-            (event["event"] == "online").then_some(())
-        });
-        client
+        Self { input: Some(input), events, seen: Vec::new(), _process: process, jid: jid.to_owned() }
     }
 
     /// The JID without its resource.
@@ -177,6 +190,14 @@ impl Drop for XmppClient {
         // End of input tells the script to log out.
         self.input = None;
     }
+}
+
+/// Runs a program of somebody else with slixmpp.
+pub fn run_program(folder: &Folder, program: &str) -> Process {
+    let mut command = PYTHON.command();
+    // Unbuffered, or what it prints would be seen at its end only.
+    command.arg("-u").arg(folder.write("program.py", program));
+    Process::start("program.py", command, &folder.join("program.log"))
 }
 
 fn read_message(event: &Value) -> Option<Got> {
