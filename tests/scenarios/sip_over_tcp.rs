@@ -465,6 +465,20 @@ fn an_answer_whose_connection_is_gone_goes_over_a_new_one() {
     world.assert_quiet();
 }
 
+/// RFC 3261 18.1.1: responses may come over a new connection to our sent-by.
+#[test]
+fn a_response_may_come_over_another_connection() {
+    let mut world = tcp_world();
+    world.server_writes(stanza(1, "juliet", "hello"));
+    let stream = world.sip_takes_connection();
+    let request = world.sip_reads(stream).unwrap();
+    let other = world.sip_connects(from(40_000));
+    world.sip_writes(other, response(&request, "404 Not Found", ""));
+    let error = world.take_stanza().unwrap();
+    assert!(error.contains("<item-not-found"), "{error}");
+    world.assert_quiet();
+}
+
 #[test]
 fn strangers_are_refused_over_tcp_as_over_udp() {
     let mut world = World::new();

@@ -61,12 +61,14 @@ impl Stage {
     }
 
     fn run(&self) -> Gateway {
+        self.run_with(&format!("[\"udp:{}\"]", self.listen), &format!("udp:{}", self.sip.local_addr().unwrap()))
+    }
+
+    fn run_with(&self, listen: &str, next_hop: &str) -> Gateway {
         let text = format!(
-            "[sip]\nlisten = [\"udp:{}\"]\nnext_hop = \"udp:{}\"\n[admin]\nlisten = \"{}\"\n\
+            "[sip]\nlisten = {listen}\nnext_hop = \"{next_hop}\"\n[admin]\nlisten = \"{}\"\n\
              [[xmpp.component]]\ndomain = \"sip.example\"\nconnect = \"{}\"\nsecret = \"secret\"\n\
              [[sip_domain]]\nname = \"sip.example\"\n[[xmpp_domain]]\nname = \"xmpp.example\"\n",
-            self.listen,
-            self.sip.local_addr().unwrap(),
             self.admin,
             self.xmpp.local_addr().unwrap()
         );
@@ -197,6 +199,85 @@ fn messages_cross_and_a_signal_ends_it_in_order() {
     assert_eq!(gateway.wait().code(), Some(0));
 }
 
+/// Reads one SIP message from a connection.
+fn receive_over_tcp(stream: &mut TcpStream) -> String {
+    let mut text = String::new();
+    loop {
+        if let Some((head, body)) = text.split_once("\r\n\r\n") {
+            let length = head.lines().find_map(|line| line.strip_prefix("Content-Length: ")).unwrap();
+            if body.len() >= length.parse().unwrap() {
+                return text;
+            }
+        }
+        let mut buffer = [0; 4096];
+        let length = stream.read(&mut buffer).unwrap();
+        assert!(length > 0, "the connection ended behind {text:?}");
+        text.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
+    }
+}
+
+#[test]
+fn messages_cross_over_tcp_both_ways() {
+    let stage = Stage::new();
+    let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
+    let next_hop = format!("tcp:{}", proxy.local_addr().unwrap());
+    let mut gateway = stage.run_with(&format!("[\"tcp:{}\"]", stage.listen), &next_hop);
+    let mut component = stage.accept();
+    stage.wait_until_ready();
+
+    let mut phone = TcpStream::connect(stage.listen).unwrap();
+    phone.set_read_timeout(Some(PATIENCE)).unwrap();
+    phone.write_all(b"\r\n\r\n").unwrap();
+    let mut pong = [0; 2];
+    phone.read_exact(&mut pong).unwrap();
+    assert_eq!(&pong, b"\r\n");
+    let text = message(&stage, "first").replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+    let (start, rest) = text.split_at(100);
+    phone.write_all(start.as_bytes()).unwrap();
+    std::thread::sleep(Duration::from_millis(50));
+    phone.write_all(rest.as_bytes()).unwrap();
+    let stanza = component.read_until("<message", "</message>");
+    assert!(stanza.contains("<body>Art thou not Romeo, ho</body>"), "{stanza}");
+    let id = stanza.split(" id='").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+    component.write(&format!(
+        "<message type='error' from='romeo@xmpp.example' to='juliet@sip.example' id='{id}'><error type='cancel'>\
+         <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+    ));
+    let answer = receive_over_tcp(&mut phone);
+    assert!(answer.starts_with("SIP/2.0 404 ") && answer.contains("z9hG4bKfirst"), "{answer}");
+
+    let write = |component: &mut Component, n: u32| {
+        component.write(&format!(
+            "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m{n}' type='chat'>\
+             <body>Neither, fair saint {n}</body></message>"
+        ));
+    };
+    write(&mut component, 1);
+    let mut hop = proxy.accept().unwrap().0;
+    hop.set_read_timeout(Some(PATIENCE)).unwrap();
+    for n in 1..=3 {
+        let request = receive_over_tcp(&mut hop);
+        assert!(request.starts_with("MESSAGE sip:juliet@sip.example"), "{request}");
+        assert!(request.contains(&format!("Via: SIP/2.0/TCP {};", stage.listen)), "{request}");
+        assert!(request.ends_with(&format!("\r\n\r\nNeither, fair saint {n}")), "{request}");
+        let (head, _) = request.split_once("\r\n\r\n").unwrap();
+        let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+        let headers: Vec<&str> = head.lines().filter(|line| copied.iter().any(|name| line.starts_with(name))).collect();
+        let response = format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", headers.join("\r\n"));
+        hop.write_all(response.as_bytes()).unwrap();
+        if n < 3 {
+            write(&mut component, n + 1);
+        }
+    }
+
+    gateway.signal(Signal::SIGTERM);
+    component.read_until("</stream:stream", ">");
+    component.write("</stream:stream>");
+    // The connections are closed in order too.
+    assert_eq!((phone.read(&mut pong).unwrap(), hop.read(&mut pong).unwrap()), (0, 0));
+    assert_eq!(gateway.wait().code(), Some(0));
+}
+
 #[test]
 fn health_tells_whether_the_component_stands() {
     let stage = Stage::new();
@@ -225,8 +306,8 @@ fn health_tells_whether_the_component_stands() {
 
 #[test]
 fn an_address_that_is_taken_ends_the_start() {
-    let stage = Stage::new();
-    let taken = UdpSocket::bind(stage.listen).unwrap();
+    let taken = UdpSocket::bind("127.0.0.1:0").unwrap();
+    let stage = Stage { listen: taken.local_addr().unwrap(), ..Stage::new() };
     let status = stage.run().wait();
     assert_eq!(status.code(), Some(69));
     drop(taken);
