@@ -11,7 +11,7 @@ fn answered(world: &mut World, n: u32) -> String {
         world.server_writes(&ping);
     }
     assert_eq!(world.take_statuses(), [202]);
-    attribute(&stanza, "id").unwrap().to_owned()
+    attribute(&stanza, "id").expect("an id").to_owned()
 }
 
 fn bounce(id: &str) -> String {
