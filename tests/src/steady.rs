@@ -4,6 +4,7 @@
 use crate::world;
 use engine::Engine;
 use memchr::memmem;
+use sip::transaction::Transport;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use turn::{Action, Input, Machine, SocketId, StreamId};
@@ -13,6 +14,8 @@ pub struct Steady {
     engine: Engine,
     now: Instant,
     stream: StreamId,
+    /// The connection of the proxy, where SIP goes over TCP.
+    connection: Option<StreamId>,
     proxy: SocketAddr,
     request: Vec<u8>,
     reply: Vec<u8>,
@@ -25,17 +28,35 @@ pub struct Steady {
 const PAUSE: Duration = Duration::from_millis(10);
 
 impl Steady {
-    /// A gateway at rest.
-    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
+    /// A gateway at rest, with SIP over UDP.
     pub fn new() -> Self {
+        Self::with(world::settings())
+    }
+
+    /// A gateway at rest, with SIP over TCP.
+    pub fn over_tcp() -> Self {
+        let mut settings = world::settings();
+        settings.sip.next_hop.transport = Transport::Tcp;
+        let mut steady = Self::with(settings);
+        let stream = steady.engine.output().open();
+        let (listener, peer) = (world::TCP_LISTENER, steady.proxy);
+        steady.engine.handle_input(steady.now, Input::Accepted { stream, listener, peer });
+        steady.connection = Some(stream);
+        steady.finish();
+        steady
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
+    fn with(settings: engine::Settings) -> Self {
         let now = Instant::now();
-        let mut engine = Engine::new(world::settings(), [9; 16], now);
+        let mut engine = Engine::new(settings, [9; 16], now);
         engine.handle_timeout(now);
         let Some(Action::Connect { stream, .. }) = engine.output().poll_action() else { panic!("a connection") };
         let mut steady = Self {
             engine,
             now,
             stream,
+            connection: None,
             proxy: world::proxy(),
             request: Vec::with_capacity(4096),
             reply: Vec::with_capacity(4096),
@@ -60,6 +81,18 @@ impl Steady {
         self.finish();
     }
 
+    fn proxy_sends(&mut self, bytes: &[u8]) {
+        let consumed = match self.connection {
+            Some(stream) => self.engine.handle_input(self.now, Input::Received { stream, data: bytes }),
+            None => {
+                let input = Input::Datagram { socket: SocketId(0), peer: self.proxy, bytes };
+                self.engine.handle_input(self.now, input);
+                bytes.len()
+            }
+        };
+        assert_eq!(consumed, bytes.len());
+    }
+
     /// Ends the turn: answers what left, as server and proxy would.
     fn finish(&mut self) {
         self.engine.handle_timeout(self.now);
@@ -70,8 +103,15 @@ impl Steady {
                 Action::Write { stream } => {
                     let unsent = output.unsent(stream);
                     let length = unsent.len();
-                    // A ping stands last in a turn.
-                    if let Some(at) = memmem::rfind(unsent, b"<iq ") {
+                    if Some(stream) == self.connection {
+                        if unsent.starts_with(b"SIP/2.0 202") {
+                            self.answered += 1;
+                        } else {
+                            self.sent += 1;
+                            answer(unsent, &mut self.reply);
+                        }
+                    } else if let Some(at) = memmem::rfind(unsent, b"<iq ") {
+                        // A ping stands last in a turn.
                         self.reply.extend_from_slice(&unsent[at..]);
                     }
                     output.sent(stream, length);
@@ -111,8 +151,7 @@ impl Steady {
               Art thou not Romeo, and a Montague? Neither, fair.",
         );
         let before = self.answered;
-        let input = Input::Datagram { socket: SocketId(0), peer: self.proxy, bytes: &request };
-        self.engine.handle_input(self.now, input);
+        self.proxy_sends(&request);
         self.request = request;
         self.finish();
         for _ in 0..2 {
@@ -147,8 +186,7 @@ impl Steady {
         self.finish();
         assert_eq!(self.sent, before + 1);
         let reply = std::mem::take(&mut self.reply);
-        let input = Input::Datagram { socket: SocketId(0), peer: self.proxy, bytes: &reply };
-        self.engine.handle_input(self.now, input);
+        self.proxy_sends(&reply);
         self.reply = reply;
         self.finish();
         assert!(self.reply.is_empty());
@@ -193,8 +231,7 @@ mod tests {
     static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
     /// Blocks allocated by so many messages each way, once every table has seen a whole round of its timers.
-    fn blocks(messages: u64, mut step: impl FnMut(&mut Steady)) -> u64 {
-        let mut steady = Steady::new();
+    fn blocks(mut steady: Steady, messages: u64, mut step: impl FnMut(&mut Steady)) -> u64 {
         // 41 s are a round of the timer wheel, 32 s the life of a finished transaction; the flow is one in 10 ms.
         for _ in 0..12_000 {
             step(&mut steady);
@@ -209,8 +246,10 @@ mod tests {
     #[test]
     fn a_message_costs_no_allocation() {
         let _profiler = dhat::Profiler::builder().testing().build();
-        let to_xmpp = blocks(4096, Steady::sip_to_xmpp);
-        let to_sip = blocks(4096, Steady::xmpp_to_sip);
-        assert_eq!((to_xmpp, to_sip), (0, 0), "allocations for 4096 messages to XMPP and to SIP");
+        for (transport, start) in [("UDP", Steady::new as fn() -> Steady), ("TCP", Steady::over_tcp)] {
+            let to_xmpp = blocks(start(), 4096, Steady::sip_to_xmpp);
+            let to_sip = blocks(start(), 4096, Steady::xmpp_to_sip);
+            assert_eq!((to_xmpp, to_sip), (0, 0), "allocations for 4096 messages to XMPP and to SIP over {transport}");
+        }
     }
 }
