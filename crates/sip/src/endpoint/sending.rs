@@ -13,13 +13,13 @@ const LARGEST_DATAGRAM: usize = 65_507;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
 pub enum SendError {
-    /// As many client transactions are open as [`Settings::max_client`] allows. Temporary.
+    /// As many client transactions are open as [`Settings::max_client`](super::Settings::max_client) allows. Temporary.
     #[error("too many client transactions are open")]
     TableFull,
     /// The stream does not exist.
     #[error("the stream is gone")]
     StreamGone,
-    /// More bytes wait for the peer than [`Settings::max_unsent`] allows. Temporary.
+    /// More bytes wait for the peer than [`Settings::max_unsent`](super::Settings::max_unsent) allows. Temporary.
     #[error("the peer reads too slowly")]
     StreamFull,
     /// The request does not fit into a datagram. A stream takes it.
