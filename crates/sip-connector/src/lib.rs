@@ -1,7 +1,7 @@
-//! SIP to CPIM and back: an [`Endpoint`] on one side, operations on the other.
+//! SIP to CPIM and back: an [`Endpoint`](endpoint::Endpoint) on one side, operations on the other.
 //!
 //! [`translate`] holds what can be said without state; this file holds the state: which server transaction waits for which
-//! response is the endpoint's matter, and what waits for whom towards SIP is [`outgoing`]'s.
+//! response is the endpoint's matter, and what waits for whom towards SIP is `outgoing`'s.
 
 #![forbid(unsafe_code)]
 
