@@ -51,3 +51,48 @@ fn hostile_bodies_reach_nobody_else() {
     world.proxy_sends(message(91, "benvolio@xmpp.example", "still here"));
     assert!(world.take_stanzas().iter().any(|stanza| stanza.contains("still here")));
 }
+
+#[test]
+fn where_trusted_networks_overlap_the_narrowest_counts() {
+    let mut world = World::with(|settings| {
+        settings.relay.policy.add_speaker(cpim::PeerId(9), cpim::DomainPattern::Exactly("other.example".into()));
+        settings.sip.trusted.push(("192.0.2.0/24".parse().unwrap(), cpim::PeerId(1)));
+        settings.sip.trusted.push(("192.0.2.77/32".parse().unwrap(), cpim::PeerId(9)));
+    });
+    world.sends_from(([192, 0, 2, 78], 5060).into(), message(1, "romeo@xmpp.example", "hello"));
+    assert!(world.take_statuses().is_empty(), "the wide network may speak for sip.example");
+    world.sends_from(([192, 0, 2, 77], 5060).into(), message(2, "romeo@xmpp.example", "hello"));
+    assert_eq!(world.take_statuses(), [403], "the narrow one may not");
+}
+
+#[test]
+fn a_domain_that_is_none_is_refused_before_anything_is_written() {
+    let mut world = World::with(|settings| {
+        settings.relay.policy.add_home(cpim::DomainPattern::Any, cpim::Side::Xmpp);
+        settings.sip.presentations = cpim::Presentations::new(vec![cpim::Presentation {
+            home: cpim::DomainPattern::Any,
+            shown_as: "gw.sip.example".into(),
+            rule: cpim::Rule::Encode,
+        }]);
+    });
+    for (n, domain) in ["-a.org", "a..org", "*.org", "xn--.org"].into_iter().enumerate() {
+        world.proxy_sends(message(n as u32, &format!("x%40{domain}@gw.sip.example"), "hello"));
+        assert_eq!(world.take_statuses(), [404], "{domain}");
+        assert!(world.take_stanza().is_none(), "{domain}");
+    }
+}
+
+#[test]
+fn a_server_that_writes_and_does_not_read_costs_bounded_memory() {
+    let mut world = World::with(|settings| settings.xmpp.unsent_limit = 10_000);
+    world.reading = false;
+    let id = "&lt;".repeat(1000);
+    for _ in 0..100 {
+        world.server_writes(format!(
+            "<iq from='romeo@xmpp.example/x' to='sip.example' id='{id}' type='get'><ping xmlns='urn:xmpp:ping'/></iq>\
+             <message from='romeo@xmpp.example/x' to='sip.example' id='{id}'><body>x</body></message>"
+        ));
+    }
+    assert!(world.engine.output_len() < 40_000, "{}", world.engine.output_len());
+    assert!(world.engine.counters().xmpp.unanswerable > 0, "what was not answered is counted");
+}

@@ -38,7 +38,7 @@ pub struct Settings {
     pub endpoint: endpoint::Settings,
     /// How users of the other world are shown here.
     pub presentations: Presentations,
-    /// Networks that requests may come from, and whose they are.
+    /// Networks that requests may come from, and whose they are; where they overlap, the narrowest counts.
     pub trusted: Vec<(IpNet, PeerId)>,
     /// Where requests to SIP users go. A TCP flow without a stream is connected to when needed.
     pub next_hop: Flow,
@@ -92,7 +92,9 @@ pub struct Connector {
 
 impl Connector {
     /// A connector at rest.
-    pub fn new(settings: Settings, minter: &Minter) -> Self {
+    pub fn new(mut settings: Settings, minter: &Minter) -> Self {
+        // The narrowest network that holds an address says whose it is.
+        settings.trusted.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
         let endpoint = endpoint::Settings {
             accept: translate::message::ACCEPT.into(),
             accept_encoding: cpim::coding::CODINGS.into(),

@@ -150,8 +150,8 @@ pub struct Connector {
     by_id: HashTable<OperationKey>,
     hasher: ahash::RandomState,
     received: Received,
-    /// Written on a stream that is gone; told one by one.
-    lost: VecDeque<(OperationKey, Reason)>,
+    /// Operations whose fate became known beside what an input led to; told one by one.
+    settled: VecDeque<(OperationKey, Status<'static>)>,
     minter: Minter,
     pool: Pool,
     scratch: Vec<u8>,
@@ -180,7 +180,7 @@ impl Connector {
             by_id: HashTable::new(),
             hasher: ahash::RandomState::with_seeds(a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64),
             received: Received::default(),
-            lost: VecDeque::new(),
+            settled: VecDeque::new(),
             minter: minter.derive("xmpp connector"),
             pool: Pool::new(),
             scratch: Vec::new(),
@@ -250,7 +250,8 @@ impl Connector {
         for operation in self.links[index].barrier.abandon() {
             if let Some(copy) = self.copies.get(operation) {
                 let reason = if copy.end > sent { Reason::LinkDown } else { Reason::DeliveryUnknown };
-                self.lost.push_back((operation, reason));
+                self.settled.push_back((operation, reason.into_status()));
+                self.forget(operation);
             }
         }
     }
@@ -265,7 +266,11 @@ impl Connector {
         }
         if let Some(operation) = message.receipt.as_deref().and_then(|id| self.find_copy(id, message.from.as_deref())) {
             self.forget(operation);
-            return Event::Concluded(operation, Status::Success);
+            if message.bodies.is_empty() {
+                return Event::Concluded(operation, Status::Success);
+            }
+            // An answer that carries the receipt is a message of its own.
+            self.settled.push_back((operation, Status::Success));
         }
         // Whom nobody names, nobody can answer.
         if message.from.as_deref().is_some_and(str::is_empty) || !self.is_for(index, message.to.as_deref()) {
@@ -380,20 +385,18 @@ impl Connector {
         }
         let to_user = to.is_some_and(|to| to.contains('@'));
         let limit = self.longest(index);
-        if let Some(buffer) = self.links[index].component.stream().and_then(|stream| out.stream(stream))
-            && !append(limit, buffer, |buffer| disco::answer(iq, to_user, buffer))
-        {
+        let written = self
+            .buffer(index, out)
+            .is_some_and(|buffer| append(limit, buffer, |buffer| disco::answer(iq, to_user, buffer)));
+        if !written {
             self.counters.unanswerable += 1;
         }
     }
 
     /// The next conclusion that followed from what was handled.
     pub fn poll_concluded(&mut self) -> Option<(OperationKey, Status<'static>)> {
-        while let Some((operation, reason)) = self.lost.pop_front() {
-            if self.copies.contains_key(operation) {
-                self.forget(operation);
-                return Some((operation, reason.into_status()));
-            }
+        if let Some(settled) = self.settled.pop_front() {
+            return Some(settled);
         }
         for index in 0..self.links.len() {
             while let Some(operation) = self.links[index].barrier.pop_proven() {
@@ -577,9 +580,14 @@ impl Connector {
         self.settings.links.get(index).map_or(0, |link| link.component.limits.stanza)
     }
 
+    /// Where answers go. A server that sends and does not read gets none beyond twice the limit for messages: what waits
+    /// for it is bounded.
     fn buffer<'o>(&self, index: usize, out: &'o mut Output) -> Option<&'o mut Vec<u8>> {
         let link = self.links.get(index)?;
         let stream = link.component.stream().filter(|_| link.component.is_up())?;
+        if out.unsent_len(stream) >= 2 * self.settings.unsent_limit {
+            return None;
+        }
         out.stream(stream)
     }
 

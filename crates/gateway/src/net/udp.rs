@@ -30,7 +30,7 @@ pub(crate) struct Datagrams {
 pub(crate) enum Sent {
     /// It is with the kernel, or waits for it.
     Yes,
-    /// Too much waits already.
+    /// Too much waits already, or the kernel does not take this datagram, for its size for example.
     Dropped,
     /// The kernel knows no way to the peer.
     Unreachable,
@@ -75,7 +75,9 @@ impl Datagrams {
             match self.try_send(peer, bytes) {
                 Ok(()) => return Sent::Yes,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.wait_for_room(),
-                Err(_) => return Sent::Unreachable,
+                Err(error) if says_unreachable(&error) => return Sent::Unreachable,
+                // It says nothing about the peer: what else goes there is not to suffer from it.
+                Err(_) => return Sent::Dropped,
             }
         }
         if self.waiting_bytes + bytes.len() > WAITING_BYTES {
@@ -97,7 +99,7 @@ impl Datagrams {
                 }
                 result => {
                     self.waiting_bytes -= bytes.len();
-                    if result.is_err() {
+                    if result.is_err_and(|error| says_unreachable(&error)) {
                         return Some(peer);
                     }
                 }
@@ -165,9 +167,18 @@ fn report_errors(socket: &std::net::UdpSocket) -> io::Result<()> {
     Ok(())
 }
 
+/// Whether an error of sending is about the peer, and not about the datagram or about us.
+fn says_unreachable(error: &io::Error) -> bool {
+    error.raw_os_error().is_some_and(is_unreachable)
+}
+
+fn is_unreachable(errno: i32) -> bool {
+    use nix::libc::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT};
+    [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT].contains(&errno)
+}
+
 /// One entry of the error queue: the peer if it says that the peer cannot be reached.
 fn next_unreachable(socket: &UdpSocket) -> io::Result<Option<SocketAddr>> {
-    use nix::libc::{ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT};
     use nix::sys::socket::{ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg};
     use std::os::fd::AsRawFd;
 
@@ -182,8 +193,7 @@ fn next_unreachable(socket: &UdpSocket) -> io::Result<Option<SocketAddr>> {
         let (ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _)) = message else {
             return false;
         };
-        i32::try_from(error.ee_errno)
-            .is_ok_and(|errno| [ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, ENOPROTOOPT].contains(&errno))
+        i32::try_from(error.ee_errno).is_ok_and(is_unreachable)
     });
     Ok(unreachable.then_some(peer))
 }

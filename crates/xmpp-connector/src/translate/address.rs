@@ -3,7 +3,7 @@
 use cpim::{ImUri, PresentationError, Presentations};
 use std::borrow::Cow;
 use xmpp::escape::{escape_local, is_escaping, unescape_local};
-use xmpp::jid::{JidError, JidParts, normal_local};
+use xmpp::jid::{JidError, JidParts, normal_domain, normal_local};
 
 /// Why a JID is no address of the core, or an address has no JID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -78,6 +78,15 @@ fn write(local: &str, domain: &str, out: &mut Vec<u8>) -> Result<usize, AddressE
         _ => escape_local(local).map_err(|_| AddressError::Malformed)?,
     };
     let normal = normal_local(&escaped)?;
+    // XMPP folds case, and that is all that may be lost on the way: other mappings, of full-width letters for example,
+    // would turn one SIP user into another.
+    if let Cow::Owned(folded) = &normal
+        && *folded != escaped.to_lowercase()
+    {
+        return Err(AddressError::Malformed);
+    }
+    // A server could only drop what is written to a domain that is none, and its bounce would match nothing.
+    let domain = normal_domain(domain)?;
     out.extend_from_slice(normal.as_bytes());
     out.push(b'@');
     let domain_start = out.len();
@@ -153,9 +162,13 @@ mod tests {
         assert_eq!(jid("gw.xmpp.example"), Err(AddressError::NoUser));
         assert_eq!(jid("nobody@gw.xmpp.example"), Err(AddressError::Unknown));
         assert_eq!(jid(r"nobody\40elsewhere@gw.xmpp.example"), Err(AddressError::Unknown));
-        for local in [" edge", "edge ", " ", "  ", "\u{2654}"] {
+        for local in [" edge", "edge ", " ", "  ", "\u{2654}", "\u{ff4a}uliet"] {
             let address = ImUri::from_parts(local.into(), "xmpp.example".into()).unwrap();
             assert_eq!(write_native(&address, &mut Vec::new()), Err(AddressError::Malformed), "{local:?}");
+        }
+        for domain in ["-a.org", "a..org", "*.org", "xn--.org", &"a".repeat(64)] {
+            let address = ImUri::from_parts("x".into(), domain.into()).unwrap();
+            assert_eq!(write_native(&address, &mut Vec::new()), Err(AddressError::Malformed), "{domain:?}");
         }
     }
 
