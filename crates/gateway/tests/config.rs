@@ -216,3 +216,11 @@ fn a_file_that_is_absent_or_no_toml_is_told_so() {
     assert!(absent.0[0].what.starts_with("cannot be read"));
     assert!(read("[sip\n").unwrap_err()[0].what.starts_with("is not TOML"));
 }
+
+#[test]
+fn a_syntax_error_beside_a_secret_does_not_show_it() {
+    let text = "[[xmpp.component]]\nsecret = \"montague-and-capulet\" oops\n";
+    let errors = gateway::config::parse(text).err().expect("not TOML").to_string();
+    assert!(errors.contains("line 2"), "{errors}");
+    assert!(!errors.contains("montague"), "{errors}");
+}

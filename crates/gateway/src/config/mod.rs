@@ -309,9 +309,14 @@ pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
 fn checked(figment: Figment, folder: PathBuf, place: &str) -> Result<Config, ConfigErrors> {
     let entries = match figment.data() {
         Ok(mut profiles) => profiles.remove(&Profile::Default).unwrap_or_default(),
-        Err(error) => return Err(unreadable(place, format!("is not TOML: {error}"))),
+        Err(error) => return Err(unreadable(place, format!("is not TOML: {}", without_excerpt(&error.to_string())))),
     };
     Builder { folder, problems: Problems::new(figment), warnings: Vec::new() }.build(Table::root(entries))
+}
+
+/// What is wrong and where, without the line itself: it may hold a secret.
+fn without_excerpt(error: &str) -> String {
+    error.lines().filter(|line| !line.contains('|')).collect::<Vec<_>>().join(": ")
 }
 
 fn unreadable(place: &str, what: String) -> ConfigErrors {

@@ -202,3 +202,22 @@ fn to_socket_addr(address: &nix::sys::socket::SockaddrStorage) -> Option<SocketA
     let v4 = address.as_sockaddr_in().map(|v4| SocketAddr::from((v4.ip(), v4.port())));
     v4.or_else(|| address.as_sockaddr_in6().map(|v6| SocketAddr::from((v6.ip(), v6.port()))))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A message of one user that is too large for a datagram must not look like a proxy that is gone: all transactions
+    /// with it would fail.
+    #[tokio::test]
+    async fn a_datagram_that_is_too_large_says_nothing_about_its_peer() {
+        let socket = crate::net::bind_datagrams(([127, 0, 0, 1], 0).into()).unwrap();
+        let peer = std::net::UdpSocket::bind("127.0.0.1:0").unwrap();
+        let mut datagrams = Datagrams::new(socket, Waker::noop().clone()).unwrap();
+        let address = peer.local_addr().unwrap();
+        datagrams.socket.writable().await.unwrap();
+        assert_eq!(datagrams.send(address, &[b'x'; 65_508]), Sent::Dropped);
+        assert_eq!(datagrams.send(address, b"fits"), Sent::Yes);
+        datagrams.take_unreachable(|peer| panic!("{peer} is reachable"));
+    }
+}
