@@ -292,6 +292,7 @@ impl Outgoing {
                 again = start(now, message, uri, &kept.parts(), stack, out).map(|_| ());
                 if again.is_ok() {
                     self.pool.give(kept.bytes);
+                    self.messages[message].connected = false;
                     return None;
                 }
             }
