@@ -1,7 +1,7 @@
 //! XMPP to CPIM and back: component streams on one side, operations on the other.
 //!
 //! [`translate`] holds what can be said without state. The state: for each message written to XMPP a copy until its
-//! fate is known (a bounce, a receipt, the [`barrier`], the end of the stream, the end of the answer window), and for each
+//! fate is known (a bounce, a receipt, the `barrier`, the end of the stream, the end of the answer window), and for each
 //! message that came from XMPP the addresses for its response.
 
 #![forbid(unsafe_code)]
