@@ -41,6 +41,8 @@ pub struct Connections {
     newest: Option<StreamId>,
     /// Those that are not ending.
     count: usize,
+    /// Those of them that we ordered.
+    ordered: usize,
     /// Connections that waited for something when they were entered here, and since when; each at most once.
     watched: VecDeque<(Instant, StreamId)>,
     limits: Limits,
@@ -61,6 +63,8 @@ struct Row {
     framer: Framer,
     flow: Flow,
     state: State,
+    /// We ordered it.
+    ordered: bool,
     /// It has stood once.
     stood: bool,
     /// When a message or a keep-alive went over it.
@@ -123,7 +127,7 @@ pub struct Counters {
 }
 
 impl Connections {
-    /// No connections; at most `most` at a time later.
+    /// No connections. Later at most `most` at a time; those that peers make do not keep us from making as many.
     pub fn new(limits: &Limits, most: usize) -> Self {
         Self {
             rows: SecondaryMap::new(),
@@ -131,6 +135,7 @@ impl Connections {
             oldest: None,
             newest: None,
             count: 0,
+            ordered: 0,
             watched: VecDeque::new(),
             limits: *limits,
             most: most.max(1),
@@ -261,7 +266,7 @@ impl Connections {
             }
             return Ok(flow);
         }
-        if !self.make_room(now, out) {
+        if !self.make_room(now, out) && self.ordered >= self.most {
             return Err(TooMany);
         }
         let stream = out.connect(Target::Address(target.peer));
@@ -332,6 +337,7 @@ impl Connections {
             framer: Framer::new(&self.limits),
             flow,
             state,
+            ordered: state == State::Connecting,
             stood: state == State::Open,
             used: now,
             waiting,
@@ -339,6 +345,7 @@ impl Connections {
             older: None,
             newer: None,
         };
+        self.ordered += usize::from(row.ordered);
         self.rows.insert(stream, row);
         self.count += 1;
         self.by_peer.entry(flow.peer).or_insert(stream);
@@ -360,6 +367,7 @@ impl Connections {
             self.by_peer.remove(&peer);
         }
         self.count -= 1;
+        self.ordered -= usize::from(row.ordered);
         self.unlink(stream);
     }
 

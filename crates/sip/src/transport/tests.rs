@@ -147,13 +147,28 @@ fn the_oldest_idle_one_makes_room() {
     // All are in use.
     let third = stage.accept(3);
     assert_eq!(stage.ends(), [third]);
-    assert!(stage.connections.reach(stage.now(), &target(9), &mut stage.out).is_err());
     stage.at += BUSY - Duration::from_secs(1);
     let fourth = stage.accept(4);
     assert_eq!(stage.ends(), [second]);
     assert!(stage.connections.contains(fourth) && stage.connections.contains(first));
     let counters = *stage.connections.counters();
     assert_eq!((counters.accepted, counters.turned_away, counters.made_room), (3, 1, 1));
+}
+
+#[test]
+fn connections_of_others_do_not_keep_us_from_making_ours() {
+    let mut stage = Stage::new(2);
+    stage.accept(1);
+    stage.accept(2);
+    let mut reach = |n| stage.connections.reach(stage.start, &target(n), &mut stage.out).map(|flow| flow.stream);
+    let first = reach(11).unwrap().unwrap();
+    assert!(reach(12).is_ok());
+    assert_eq!(reach(13), Err(TooMany));
+    assert_eq!(reach(11), Ok(Some(first)));
+    stage.connections.handle_closed(first);
+    assert!(stage.connections.reach(stage.start, &target(13), &mut stage.out).is_ok());
+    let third = stage.accept(3);
+    assert!(stage.ends().contains(&third));
 }
 
 #[test]
@@ -254,7 +269,7 @@ fn the_order_of_use_survives_anything() {
             counted += 1;
         }
         assert_eq!((counted, before), (stage.connections.len(), stage.connections.newest));
-        assert!(counted <= 6);
+        assert!(counted <= 12 && stage.connections.ordered <= 6);
     }
     stage.closed_after(IDLE * 2);
     assert!(stage.connections.is_empty() && stage.connections.by_peer.is_empty());
