@@ -220,7 +220,7 @@ fn a_file_that_is_absent_or_no_toml_is_told_so() {
 #[test]
 fn a_syntax_error_beside_a_secret_does_not_show_it() {
     let text = "[[xmpp.component]]\nsecret = \"montague-and-capulet\" oops\n";
-    let errors = gateway::config::parse(text).err().expect("not TOML").to_string();
+    let errors = gateway::config::parse(text).expect_err("not TOML").to_string();
     assert!(errors.contains("line 2"), "{errors}");
     assert!(!errors.contains("montague"), "{errors}");
 }
