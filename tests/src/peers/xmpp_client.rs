@@ -1,5 +1,6 @@
 //! slixmpp: an XMPP user, as a Python process that takes and gives JSON lines.
 
+use std::collections::VecDeque;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::Path;
 use std::process::ChildStdin;
@@ -51,6 +52,8 @@ pub struct XmppClient {
     input: Option<ChildStdin>,
     events: Receiver<Value>,
     seen: Vec<Value>,
+    /// Got before it was online, as what a server kept for it may be.
+    early: VecDeque<Value>,
     // Last, so that its input closes before it is ended.
     _process: Process,
     /// The full JID.
@@ -70,6 +73,7 @@ impl XmppClient {
             assert!(event["event"] != "offline", "{jid} cannot log in: {event}");
             (event["event"] == "online").then_some(())
         });
+        client.early = client.seen.iter().filter(|event| event["event"] == "message").cloned().collect();
         client
     }
 
@@ -104,7 +108,8 @@ impl XmppClient {
                 }
             }
         });
-        Self { input: Some(input), events, seen: Vec::new(), _process: process, jid: jid.to_owned() }
+        let (seen, early) = (Vec::new(), VecDeque::new());
+        Self { input: Some(input), events, seen, early, _process: process, jid: jid.to_owned() }
     }
 
     /// The JID without its resource.
@@ -175,6 +180,9 @@ impl XmppClient {
     }
 
     fn next_event(&mut self, deadline: Deadline) -> Option<Value> {
+        if let Some(event) = self.early.pop_front() {
+            return Some(event);
+        }
         match self.events.recv_timeout(deadline.left()?) {
             Ok(event) => {
                 self.seen.push(event.clone());
