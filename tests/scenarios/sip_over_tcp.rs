@@ -542,3 +542,15 @@ fn a_closed_connection_is_forgotten() {
     assert_eq!(world.take_stanza(), None);
     world.assert_quiet();
 }
+
+#[test]
+fn a_text_longer_than_messages_may_be_never_reaches_the_connection() {
+    let mut world = World::with(|settings| settings.sip.large_requests = LargeRequests::TcpThenUdp);
+    world.server_writes(format!(
+        "<message from='romeo@xmpp.example/x' to='juliet@sip.example' id='long'><body>{}</body></message>",
+        "long ".repeat(14_000)
+    ));
+    let error = world.take_stanza().expect("an error");
+    assert!(error.contains("id='long'") && error.contains("<policy-violation"), "{error}");
+    assert_eq!(world.take_datagram(), None);
+}

@@ -61,7 +61,9 @@ impl Endpoint {
         let tag = if parts.from_tag.is_none() { self.keys.mint() as u64 } else { 0 };
         let mut bytes = self.clients.pool.take();
         print::request(parts, target.transport, &self.settings, branch, tag, &mut bytes);
-        if target.transport == Transport::Udp && bytes.len() > largest {
+        // What we take, others take; and a peer that does not would end the connection, for all that go over it.
+        let carried = if target.transport == Transport::Udp { largest } else { usize::MAX };
+        if bytes.len() > carried.min(self.settings.limits.message) {
             self.clients.pool.give(bytes);
             return Err(SendError::TooLarge);
         }

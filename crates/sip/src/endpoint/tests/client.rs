@@ -244,6 +244,7 @@ fn what_cannot_be_sent_is_refused_and_leaves_nothing() {
     let mut stage = Stage::with(|settings| {
         settings.max_client = 2;
         settings.max_unsent = 100;
+        settings.limits.message = 67_000;
     });
     let large = vec![b'x'; 66_000];
     assert_eq!(request(&mut stage, udp(1), &RequestParts { body: &large, ..parts() }, 1), Err(SendError::TooLarge));
@@ -252,6 +253,8 @@ fn what_cannot_be_sent_is_refused_and_leaves_nothing() {
     assert_eq!(again, Err(SendError::BranchInUse));
     let flow = stage.tcp();
     request(&mut stage, flow, &RequestParts { body: &large, ..parts() }, 2).unwrap();
+    let huge = vec![b'x'; 67_000];
+    assert_eq!(request(&mut stage, flow, &RequestParts { body: &huge, ..parts() }, 2), Err(SendError::TooLarge));
     assert_eq!(request(&mut stage, udp(1), &parts(), 3), Err(SendError::TableFull));
     stage.endpoint.handle_unreachable(US, peer(1));
     assert_eq!(request(&mut stage, flow, &parts(), 4), Err(SendError::StreamFull), "66 kB wait for the peer");
