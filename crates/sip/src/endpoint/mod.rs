@@ -257,7 +257,17 @@ impl Endpoint {
         }
         let merge_hash = self.keys.merge_hash(&essentials);
         let repeats = flow.transport == Transport::Udp;
-        if self.settings.refuse_merged && merge_hash.is_some_and(|hash| self.open.is_merged(identity, hash)) {
+        let merged = merge_hash.and_then(|hash| self.open.merged(identity, hash));
+        if let (Some(row), Some(branch), Transport::Udp) = (merged, essentials.via.branch, flow.transport)
+            && row.identity.request_hash == identity.request_hash
+            && memchr::memmem::find(row.memo.vias(), branch).is_some()
+        {
+            // The open transaction itself (17.2.3), from another port, as a NAT may give it. It is answered once, where it
+            // came from first; another answer here could only contradict that one.
+            self.counters.retransmissions_in += 1;
+            return Event::None;
+        }
+        if self.settings.refuse_merged && merged.is_some() {
             // Remembered like any other answer: the retransmission that comes when the first has ended is no new request.
             self.counters.merged += 1;
             let kept = Kept { status: 482, shape: 0, retry_after: 0, text: b"" };

@@ -98,15 +98,11 @@ impl Open {
         self.index.find(key as u64, |&at| self.rows.get(at).is_some_and(|row| row.identity.key == key)).is_some()
     }
 
-    /// Whether a request is the same as an open one that came another way (8.2.2.2).
-    pub(crate) fn is_merged(&self, identity: Identity, merge_hash: u64) -> bool {
-        self.merges
-            .find(merge_hash, |&at| {
-                self.rows
-                    .get(at)
-                    .is_some_and(|row| row.merge_hash == Some(merge_hash) && row.identity.key != identity.key)
-            })
-            .is_some()
+    /// The open transaction whose request is the same and came another way (8.2.2.2).
+    pub(crate) fn merged(&self, identity: Identity, merge_hash: u64) -> Option<&Row> {
+        let other = |row: &Row| row.merge_hash == Some(merge_hash) && row.identity.key != identity.key;
+        let key = self.merges.find(merge_hash, |&at| self.rows.get(at).is_some_and(other))?;
+        self.rows.get(*key)
     }
 
     pub(crate) fn insert(

@@ -212,6 +212,18 @@ fn a_merged_request_gets_482_only_while_the_first_is_open() {
 }
 
 #[test]
+fn the_same_transaction_from_another_port_gets_no_second_answer() {
+    let mut stage = Stage::new();
+    let transaction = stage.accept(udp(5061), &message());
+    assert_eq!(stage.receive(udp(5090), &message()), Got::Nothing);
+    assert_eq!(stage.sent(), vec![], "no 482 for what may be delivered");
+    stage.respond(transaction, &Answer::new(202));
+    assert_eq!(stage.one().status(), 202);
+    assert_eq!(stage.endpoint.counters().merged, 0);
+    stage.assert_empty();
+}
+
+#[test]
 fn cancel_of_a_message_changes_nothing() {
     let mut stage = Stage::new();
     let transaction = stage.accept(udp(5061), &message());
