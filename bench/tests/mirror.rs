@@ -1,14 +1,28 @@
 //! The generator against its own stand-in for a gateway: a clean run is clean, and each kind of error is noticed and counted.
 
-use std::net::UdpSocket;
+use std::net::{TcpListener, UdpSocket};
 use std::process::{Command, Output};
+use std::sync::atomic::{AtomicU16, Ordering};
 
 use serde_json::Value;
 
-/// Three free addresses for the gateway, the user agents, the XMPP server.
+/// The first port to try: below those that the system gives to outgoing connections, of which the runs make many, and
+/// another for each process.
+fn first_port() -> u16 {
+    18_000 + (std::process::id() % 4_000) as u16 * 3
+}
+
+/// Three free addresses for the gateway, the user agents, the XMPP server; none is given twice.
 fn addresses() -> [String; 3] {
-    let sockets = [(); 3].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
-    sockets.map(|socket| socket.local_addr().expect("bound").to_string())
+    static GIVEN: AtomicU16 = AtomicU16::new(0);
+    [(); 3].map(|()| {
+        loop {
+            let address = format!("127.0.0.1:{}", first_port() + GIVEN.fetch_add(1, Ordering::Relaxed));
+            if UdpSocket::bind(&address).is_ok() && TcpListener::bind(&address).is_ok() {
+                return address;
+            }
+        }
+    })
 }
 
 fn bench(words: &str) -> Output {
