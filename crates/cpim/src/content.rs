@@ -37,6 +37,20 @@ pub struct Content<'a> {
     pub subjects: Subjects<'a>,
     /// The language of the text (`Content-Language`), where one is named.
     pub language: Option<Cow<'a, str>>,
+    /// The same text in other languages or richer types, in no order; nearly always none. The body alone says everything:
+    /// whoever cannot pass on several forms of a text passes on the body, or the form that its recipient reads best.
+    pub alternatives: Vec<Alternative<'a>>,
+}
+
+/// Another form of the text that a [`Content`] holds (RFC 2046 section 5.1.4), without coding.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Alternative<'a> {
+    /// Its type.
+    pub media_type: MediaType<'a>,
+    /// Its language, where it is known.
+    pub language: Option<Cow<'a, str>>,
+    /// The octets.
+    pub body: Cow<'a, [u8]>,
 }
 
 impl<'a> Content<'a> {

@@ -29,7 +29,7 @@ mod presentation;
 mod relay;
 mod uri;
 
-pub use content::{Content, MediaType, Subject, Subjects, is_language_tag};
+pub use content::{Alternative, Content, MediaType, Subject, Subjects, is_language_tag};
 pub use mark::{Mark, Marker, Provenance};
 pub use message::{
     Failure, Incoming, InstantInbox, MaxForwards, Message, Origin, PeerId, Proof, Reason, Response, Side, Status,

@@ -53,6 +53,7 @@ pub fn to_cpim<'a>(
         body: Cow::Borrowed(request.body),
         subjects: request.head.first(HeaderName::Subject).and_then(subject).into_iter().collect(),
         language: request.head.first(HeaderName::ContentLanguage).and_then(language),
+        alternatives: Vec::new(),
     };
     Ok(Abstracted { source, destination, content })
 }
