@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").to_owned()
 }
 
@@ -38,7 +38,7 @@ fn every_named_test_exists() {
 }
 
 /// A test is `path/to/file.rs::function`, or the path of a transcript.
-fn assert_exists(id: &str, test: &str) {
+pub(crate) fn assert_exists(id: &str, test: &str) {
     let (file, function) = match test.split_once("::") {
         Some((file, function)) => (file, Some(function)),
         None => (test, None),

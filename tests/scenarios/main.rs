@@ -2,6 +2,7 @@
 
 mod addresses;
 mod barrier;
+mod book;
 mod content;
 mod evidence;
 mod forged_senders;

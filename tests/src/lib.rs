@@ -1,5 +1,6 @@
 //! What the tests share: the engine in a world whose clock and network the test owns, and the player of transcripts.
 
+pub mod book;
 pub mod dice;
 pub mod steady;
 pub mod transcript;

@@ -1,0 +1,50 @@
+//! The book in `docs/` holds together: every page is reached, every link leads somewhere, every test it names exists.
+
+use crate::evidence::assert_exists;
+use entente_tests::book;
+
+#[test]
+fn every_page_is_in_the_summary_once() {
+    let mut listed = book::links(&book::page("SUMMARY.md"));
+    listed.push("SUMMARY.md".into());
+    listed.sort();
+    assert_eq!(listed, book::pages());
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut pages = book::pages();
+    pages.extend(["../../README.md".into(), "../../CHANGELOG.md".into()]);
+    for page in pages {
+        for link in book::links(&book::page(&page)) {
+            if link.contains("://") || link.starts_with("mailto:") {
+                continue;
+            }
+            let (target, anchor) = link.split_once('#').unwrap_or((&link, ""));
+            let here = book::folder().join(&page);
+            let file = if target.is_empty() { here.clone() } else { here.with_file_name("").join(target) };
+            assert!(file.exists(), "{page}: {link} leads nowhere");
+            if !anchor.is_empty() {
+                let text = std::fs::read_to_string(&file).expect("a page");
+                assert!(book::anchors(&text).iter().any(|known| known == anchor), "{page}: {link} has no such heading");
+            }
+        }
+    }
+}
+
+/// Each peculiarity of a peer that is coped with has a test that shows it.
+#[test]
+fn every_quirk_names_its_test() {
+    let tables = book::tables(&book::page("quirks.md"));
+    assert!(!tables.is_empty());
+    for table in tables {
+        assert_eq!(table.columns, ["peer", "version", "what it does", "what we do", "test"], "{}", table.heading);
+        for row in table.rows {
+            let [peer, version, does, ours, test] = &row[..] else { panic!("five columns: {row:?}") };
+            assert!([peer, version, does, ours].iter().all(|cell| !cell.is_empty()), "{row:?}");
+            let tests = book::code(test);
+            assert!(!tests.is_empty(), "no test is named: {row:?}");
+            tests.iter().for_each(|test| assert_exists(peer, test));
+        }
+    }
+}
