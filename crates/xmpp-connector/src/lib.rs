@@ -2,40 +2,32 @@
 //!
 //! [`translate`] holds what can be said without state. The state: for each message written to XMPP a copy until its
 //! fate is known (a bounce, a receipt, the `barrier`, the end of the stream, the end of the answer window), and for each
-//! message that came from XMPP the addresses for its response.
+//! message that came from XMPP the addresses for its response. What stanzas of people lead to is in `incoming`, what is
+//! written for operations in `outgoing`.
 
 #![forbid(unsafe_code)]
 
 mod barrier;
+mod copies;
 mod disco;
+mod incoming;
+mod outgoing;
 mod received;
 pub mod translate;
 
 use barrier::Barrier;
-use cpim::{
-    Admitted, Failure, ImUri, Incoming, InstantInbox, Mark, MaxForwards, OperationKey, Origin, PeerId, Presentations,
-    Proof, Reason, Response, Side, Status, TransId,
-};
-use hashbrown::HashTable;
+use copies::Copies;
+use cpim::{Failure, ImUri, Incoming, OperationKey, Origin, PeerId, Presentations, Proof, Reason, Side, Status};
+use outgoing::append;
 use received::Received;
-use slotmap::SecondaryMap;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
-use time::format_description::well_known::Rfc3339;
-use time::{OffsetDateTime, UtcOffset};
-use translate::content::{self, Presented};
-use translate::message::{Meaning, Silence};
-use translate::{address, error, message};
-use turn::{Input, Minter, Output, Pool, StreamId, write_base32};
-use xmpp::jid::JidParts;
-use xmpp::stanza::{self, Iq, Message, MessageType, OutError, OutMessage, Stanza, StanzaKind};
+use turn::{Input, Minter, Output, StreamId, write_base32};
+use xmpp::stanza::{self, Iq, Stanza};
 use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
 
 pub use xmpp::stream::component::DownReason;
-
-/// A message may be so late without a word about it: clocks differ, and messages wait a little everywhere.
-const UNREMARKABLE_DELAY: time::Duration = time::Duration::minutes(1);
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -125,17 +117,6 @@ pub struct Counters {
     pub downs: u64,
 }
 
-/// A message written to XMPP whose fate is not known.
-struct Written {
-    mark: Mark,
-    /// Bare JID it was written for.
-    to: Vec<u8>,
-    /// Position in the stream behind its last octet.
-    end: u64,
-    /// The barrier has passed; only a receipt can add anything.
-    proven: bool,
-}
-
 struct Link {
     component: Component,
     domain: String,
@@ -146,14 +127,11 @@ struct Link {
 /// Turns stanzas into operations, operations into stanzas, and gives each its answer.
 pub struct Connector {
     links: Vec<Link>,
-    copies: SecondaryMap<OperationKey, Written>,
-    by_id: HashTable<OperationKey>,
-    hasher: ahash::RandomState,
+    copies: Copies,
     received: Received,
     /// Operations whose fate became known beside what an input led to; told one by one.
     settled: VecDeque<(OperationKey, Status<'static>)>,
     minter: Minter,
-    pool: Pool,
     scratch: Vec<u8>,
     made: Instant,
     settings: Settings,
@@ -173,16 +151,12 @@ impl Connector {
                 barrier: Barrier::default(),
             })
             .collect();
-        let [a, b] = [minter.keyed(&[b"copies", b"a"]), minter.keyed(&[b"copies", b"b"])];
         Self {
             links,
-            copies: SecondaryMap::new(),
-            by_id: HashTable::new(),
-            hasher: ahash::RandomState::with_seeds(a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64),
+            copies: Copies::new(minter),
             received: Received::default(),
             settled: VecDeque::new(),
             minter: minter.derive("xmpp connector"),
-            pool: Pool::new(),
             scratch: Vec::new(),
             made: now,
             settings,
@@ -251,67 +225,13 @@ impl Connector {
             if let Some(copy) = self.copies.get(operation) {
                 let reason = if copy.end > sent { Reason::LinkDown } else { Reason::DeliveryUnknown };
                 self.settled.push_back((operation, reason.into_status()));
-                self.forget(operation);
+                self.copies.forget(operation);
             }
         }
     }
 
     fn origin(&self, index: usize) -> Origin {
         Origin { side: Side::Xmpp, peer: self.links[index].peer, proof: Proof::ComponentSecret }
-    }
-
-    fn on_message<'a>(&mut self, index: usize, message: Message<'a>, out: &mut Output) -> Event<'a> {
-        if message.kind == MessageType::Error {
-            return self.on_bounce(index, message);
-        }
-        if let Some(operation) = message.receipt.as_deref().and_then(|id| self.find_copy(id, message.from.as_deref())) {
-            self.forget(operation);
-            if message.bodies.is_empty() {
-                return Event::Concluded(operation, Status::Success);
-            }
-            // An answer that carries the receipt is a message of its own.
-            self.settled.push_back((operation, Status::Success));
-        }
-        // Whom nobody names, nobody can answer.
-        if message.from.as_deref().is_some_and(str::is_empty) || !self.is_for(index, message.to.as_deref()) {
-            self.counters.misaddressed += 1;
-            return Event::None;
-        }
-        match message::to_cpim(&message, &self.settings.presentations) {
-            Meaning::Operation(abstracted) => {
-                let near = self.received.enter(index, &message);
-                let start = self.settings.start_max_forwards;
-                let carried = message.max_forwards.as_deref().and_then(|text| text.trim().parse::<u8>().ok());
-                let wire_id = match message.id {
-                    Some(Cow::Borrowed(id)) => Cow::Borrowed(id.as_bytes()),
-                    Some(Cow::Owned(id)) => Cow::Owned(id.into_bytes()),
-                    None => Cow::Borrowed(&b""[..]),
-                };
-                let message = cpim::Message {
-                    source: InstantInbox(abstracted.source),
-                    destination: InstantInbox(abstracted.destination),
-                    max_forwards: MaxForwards(carried.map_or(start, |value| value.min(start))),
-                    trans_id: TransId::from_bits(self.minter.mint()),
-                    wire_id,
-                    content: abstracted.content,
-                };
-                Event::Message(Incoming { origin: self.origin(index), near, message })
-            }
-            Meaning::Refused(reason) => {
-                let stanza = self.received.note(index, &message);
-                self.write_refusal(&stanza, &reason.into(), out);
-                self.received.give(stanza);
-                Event::None
-            }
-            Meaning::Nothing(silence) => {
-                match silence {
-                    Silence::Headline => self.counters.headlines += 1,
-                    Silence::NoBody => self.counters.without_body += 1,
-                    Silence::NoSender => self.counters.misaddressed += 1,
-                }
-                Event::None
-            }
-        }
     }
 
     /// Whether an address is in the domain of this component.
@@ -321,49 +241,6 @@ impl Connector {
             let domain = bare.rsplit('@').next().unwrap_or_default();
             domain.eq_ignore_ascii_case(&self.links[index].domain)
         })
-    }
-
-    /// The open copy with this id, if `from` may speak for it: whom it was written for, or his domain.
-    fn find_copy(&self, id: &str, from: Option<&str>) -> Option<OperationKey> {
-        let hash = self.hasher.hash_one(id.as_bytes());
-        let same_id = |operation: &OperationKey| {
-            self.copies.get(*operation).is_some_and(|copy| copy.mark.as_bytes() == id.as_bytes())
-        };
-        let operation = *self.by_id.find(hash, same_id)?;
-        let copy = self.copies.get(operation)?;
-        let to = JidParts::parse(std::str::from_utf8(&copy.to).ok()?).ok()?;
-        let from = JidParts::parse(from?).ok()?;
-        let speaks = from.bare_eq(&to) || (from.local.is_none() && from.domain == to.domain);
-        speaks.then_some(operation)
-    }
-
-    fn on_bounce<'a>(&mut self, index: usize, message: Message<'a>) -> Event<'a> {
-        let (Some(id), Some(from), Some(to)) = (message.id, message.from, message.to) else {
-            self.counters.stray_errors += 1;
-            return Event::None;
-        };
-        let failure = match message.error {
-            Some(error) => {
-                let full = from.contains('/');
-                Failure { reason: error::to_cpim(error.condition, full), text: error.text, alternate: None }
-            }
-            None => Reason::Undefined.into(),
-        };
-        if let Some(operation) = self.find_copy(&id, Some(&from)) {
-            self.forget(operation);
-            return Event::Concluded(operation, Status::Failure(failure));
-        }
-        self.counters.stray_errors += 1;
-        let read = |text| {
-            let jid = address::parse(text).ok()?;
-            address::to_cpim(&jid, &self.settings.presentations).ok()
-        };
-        match (read(from), read(to)) {
-            (Some(destination), Some(source)) => {
-                Event::Bounce(Bounce { id, destination, source, failure, origin: self.origin(index) })
-            }
-            _ => Event::None,
-        }
     }
 
     fn on_iq(&mut self, now: Instant, index: usize, iq: &Iq<'_>, out: &mut Output) {
@@ -405,7 +282,7 @@ impl Connector {
                     copy.proven = true;
                     continue;
                 }
-                self.forget(operation);
+                self.copies.forget(operation);
                 return Some((operation, Status::Indeterminate));
             }
         }
@@ -416,162 +293,8 @@ impl Connector {
     pub fn expire(&mut self, operation: OperationKey) -> Status<'static> {
         let Some(copy) = self.copies.get(operation) else { return Reason::InternalError.into_status() };
         let proven = copy.proven;
-        self.forget(operation);
+        self.copies.forget(operation);
         if proven { Status::Indeterminate } else { Reason::DeliveryUnknown.into_status() }
-    }
-
-    fn forget(&mut self, operation: OperationKey) {
-        if let Some(copy) = self.copies.remove(operation) {
-            let hash = self.hasher.hash_one(copy.mark.as_bytes());
-            if let Ok(entry) = self.by_id.find_entry(hash, |&known| known == operation) {
-                entry.remove();
-            }
-            self.pool.give(copy.to);
-        }
-    }
-
-    /// Writes an admitted message as a stanza. `Err` means that nothing was and will be written.
-    pub fn concretise(
-        &mut self,
-        now: Instant,
-        admitted: &Admitted<'_>,
-        out: &mut Output,
-    ) -> Result<(), Failure<'static>> {
-        let message = &admitted.message;
-        let presented = content::present(message, self.settings.content_limit)?;
-        let mut from = std::mem::take(&mut self.scratch);
-        from.clear();
-        let mut to = self.pool.take();
-        let stamp = presented.sent.and_then(|sent| self.delay_stamp(now, sent));
-        let written = self.write_copy(admitted, &presented, stamp.as_deref(), &mut from, &mut to, out);
-        self.scratch = from;
-        match written {
-            Ok((link, end)) => {
-                let copy = Written { mark: admitted.mark, to, end, proven: false };
-                let hash = self.hasher.hash_one(copy.mark.as_bytes());
-                self.copies.insert(admitted.operation, copy);
-                let (hasher, copies) = (&self.hasher, &self.copies);
-                self.by_id.insert_unique(hash, admitted.operation, |&operation| {
-                    copies.get(operation).map_or(0, |copy| hasher.hash_one(copy.mark.as_bytes()))
-                });
-                self.links[link].barrier.written(admitted.operation);
-                Ok(())
-            }
-            Err(failure) => {
-                self.pool.give(to);
-                Err(failure)
-            }
-        }
-    }
-
-    /// The moment to stamp a message with (XEP-0203, in the form of XEP-0082) that was sent at `sent`, if that is long
-    /// enough ago for a reader to want to know.
-    fn delay_stamp(&self, now: Instant, sent: OffsetDateTime) -> Option<String> {
-        let now = OffsetDateTime::from(self.settings.made_at?.checked_add(now.duration_since(self.made))?);
-        if now - sent <= UNREMARKABLE_DELAY {
-            return None;
-        }
-        sent.to_offset(UtcOffset::UTC).format(&Rfc3339).ok()
-    }
-
-    fn write_copy(
-        &mut self,
-        admitted: &Admitted<'_>,
-        presented: &Presented<'_>,
-        stamp: Option<&str>,
-        from: &mut Vec<u8>,
-        to: &mut Vec<u8>,
-        out: &mut Output,
-    ) -> Result<(usize, u64), Failure<'static>> {
-        let message = &admitted.message;
-        let source = address::write_presented(&message.source.0, &self.settings.presentations, from);
-        let domain_start = source.map_err(|_| Failure::from(Reason::Forbidden))?;
-        address::write_native(&message.destination.0, to).map_err(|_| Failure::from(Reason::NotFound))?;
-        let domain = &from[domain_start..];
-        let index = self.links.iter().position(|link| link.domain.as_bytes() == domain).ok_or(Reason::InternalError)?;
-        let link = &self.links[index];
-        let stream = link.component.stream().filter(|_| link.component.is_up()).ok_or(Reason::LinkDown)?;
-        if out.unsent_len(stream) >= self.settings.unsent_limit {
-            return Err(Reason::Congested.into());
-        }
-        let limit = self.longest(index);
-        let buffer = out.stream(stream).ok_or(Reason::LinkDown)?;
-        let mut replaced = 0;
-        let written = append(limit, buffer, |buffer| {
-            replaced = stanza::write_message(
-                &OutMessage {
-                    from,
-                    to,
-                    id: admitted.mark.as_bytes(),
-                    lang: presented.language.as_deref().map(str::as_bytes),
-                    subjects: &presented.subjects,
-                    body: Some(presented.body.as_bytes()),
-                    delay: stamp.map(|stamp| (stamp.as_bytes(), &b""[..])),
-                    max_forwards: Some(message.max_forwards.0.into()),
-                    origin_id: true,
-                    request_receipt: self.settings.ask_receipts,
-                    ..OutMessage::default()
-                },
-                buffer,
-            );
-        });
-        if !written {
-            return Err(Reason::TooLarge.into());
-        }
-        self.counters.replaced_characters += replaced as u64;
-        Ok((index, out.total_sent(stream) + out.unsent_len(stream) as u64))
-    }
-
-    /// Tells the sender of the stanza that `near` names what became of it.
-    pub fn respond(&mut self, _now: Instant, near: u64, response: &Response<'_>, out: &mut Output) {
-        let Some(stanza) = self.received.take(near) else { return };
-        match &response.status {
-            Status::Failure(failure) => self.write_refusal(&stanza, failure, out),
-            // RFC 3428 section 4: only a 200 says delivered; a 202 becomes nothing.
-            Status::Success if stanza.wants_receipt() => {
-                let mut id = smallvec::SmallVec::<[u8; 26]>::new();
-                write_base32(self.minter.mint(), 26, &mut id);
-                let limit = self.longest(stanza.link);
-                if let Some(buffer) = self.buffer(stanza.link, out) {
-                    let receipt = OutMessage {
-                        from: stanza.to(),
-                        to: stanza.from(),
-                        id: &id,
-                        receipt: Some(stanza.id()),
-                        ..OutMessage::default()
-                    };
-                    let written = append(limit, buffer, |buffer| {
-                        stanza::write_message(&receipt, buffer);
-                    });
-                    self.counters.unanswerable += u64::from(!written);
-                }
-            }
-            Status::Success | Status::Indeterminate => {}
-        }
-        self.received.give(stanza);
-    }
-
-    fn write_refusal(&mut self, stanza: &received::Stanza, failure: &Failure<'_>, out: &mut Output) {
-        let (kind, condition) = error::from_cpim(failure);
-        let mut alternate = Vec::new();
-        if let Some(address) = &failure.alternate {
-            alternate.extend_from_slice(b"xmpp:");
-            if address::write_presented(address, &self.settings.presentations, &mut alternate).is_err() {
-                alternate.clear();
-            }
-        }
-        let limit = self.longest(stanza.link);
-        let Some(buffer) = self.buffer(stanza.link, out) else { return };
-        let error = OutError {
-            condition,
-            kind: Some(kind),
-            text: failure.text.as_deref().map(str::as_bytes),
-            alternate: (!alternate.is_empty()).then_some(&alternate[..]),
-        };
-        let written = append(limit, buffer, |buffer| {
-            stanza::write_error(StanzaKind::Message, stanza.to(), stanza.from(), stanza.id(), &error, buffer);
-        });
-        self.counters.unanswerable += u64::from(!written);
     }
 
     /// The longest stanza that is written on a link. A server ends the stream over one that it finds too long, with
@@ -613,7 +336,7 @@ impl Connector {
             let link = &mut self.links[index];
             let copies = &self.copies;
             if link.component.is_up()
-                && link.barrier.wants_ping(|operation| copies.contains_key(operation))
+                && link.barrier.wants_ping(|operation| copies.contains(operation))
                 && let Some(buffer) = link.component.stream().and_then(|stream| out.stream(stream))
             {
                 let id = self.minter.mint();
@@ -666,15 +389,4 @@ impl Connector {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
-}
-
-/// Appends a stanza, or nothing where it comes out longer than `limit`. Escaping lengthens a text up to six times.
-fn append(limit: usize, buffer: &mut Vec<u8>, write: impl FnOnce(&mut Vec<u8>)) -> bool {
-    let start = buffer.len();
-    write(buffer);
-    let fits = buffer.len().saturating_sub(start) <= limit;
-    if !fits {
-        buffer.truncate(start);
-    }
-    fits
 }

@@ -1,0 +1,97 @@
+//! Copies of what was written to XMPP, each until the fate of its message is known.
+
+use cpim::{Mark, OperationKey};
+use hashbrown::HashTable;
+use slotmap::SecondaryMap;
+use turn::{Minter, Pool};
+use xmpp::jid::JidParts;
+
+/// A message written to XMPP whose fate is not known.
+pub(crate) struct Copy {
+    pub(crate) mark: Mark,
+    /// Bare JID it was written for.
+    pub(crate) to: Vec<u8>,
+    /// Position in the stream behind its last octet.
+    pub(crate) end: u64,
+    /// The barrier has passed; only a receipt can add anything.
+    pub(crate) proven: bool,
+}
+
+/// All of them, by operation and by the id of the stanza.
+pub(crate) struct Copies {
+    rows: SecondaryMap<OperationKey, Copy>,
+    by_id: HashTable<OperationKey>,
+    hasher: ahash::RandomState,
+    pool: Pool,
+}
+
+impl Copies {
+    pub(crate) fn new(minter: &Minter) -> Self {
+        let [a, b] = [minter.keyed(&[b"copies", b"a"]), minter.keyed(&[b"copies", b"b"])];
+        Self {
+            rows: SecondaryMap::new(),
+            by_id: HashTable::new(),
+            hasher: ahash::RandomState::with_seeds(a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64),
+            pool: Pool::new(),
+        }
+    }
+
+    /// An empty vector for the address of a copy.
+    pub(crate) fn vector(&mut self) -> Vec<u8> {
+        self.pool.take()
+    }
+
+    /// Takes such a vector back.
+    pub(crate) fn give_back(&mut self, vector: Vec<u8>) {
+        self.pool.give(vector);
+    }
+
+    pub(crate) fn insert(&mut self, operation: OperationKey, copy: Copy) {
+        let hash = self.hasher.hash_one(copy.mark.as_bytes());
+        self.rows.insert(operation, copy);
+        let (hasher, rows) = (&self.hasher, &self.rows);
+        self.by_id.insert_unique(hash, operation, |&operation| {
+            rows.get(operation).map_or(0, |copy| hasher.hash_one(copy.mark.as_bytes()))
+        });
+    }
+
+    pub(crate) fn get(&self, operation: OperationKey) -> Option<&Copy> {
+        self.rows.get(operation)
+    }
+
+    pub(crate) fn get_mut(&mut self, operation: OperationKey) -> Option<&mut Copy> {
+        self.rows.get_mut(operation)
+    }
+
+    pub(crate) fn contains(&self, operation: OperationKey) -> bool {
+        self.rows.contains_key(operation)
+    }
+
+    /// The open copy with this id, if `from` may speak for it: whom it was written for, or his domain.
+    pub(crate) fn find(&self, id: &str, from: Option<&str>) -> Option<OperationKey> {
+        let hash = self.hasher.hash_one(id.as_bytes());
+        let same_id = |operation: &OperationKey| {
+            self.rows.get(*operation).is_some_and(|copy| copy.mark.as_bytes() == id.as_bytes())
+        };
+        let operation = *self.by_id.find(hash, same_id)?;
+        let copy = self.rows.get(operation)?;
+        let to = JidParts::parse(std::str::from_utf8(&copy.to).ok()?).ok()?;
+        let from = JidParts::parse(from?).ok()?;
+        let speaks = from.bare_eq(&to) || (from.local.is_none() && from.domain == to.domain);
+        speaks.then_some(operation)
+    }
+
+    pub(crate) fn forget(&mut self, operation: OperationKey) {
+        if let Some(copy) = self.rows.remove(operation) {
+            let hash = self.hasher.hash_one(copy.mark.as_bytes());
+            if let Ok(entry) = self.by_id.find_entry(hash, |&known| known == operation) {
+                entry.remove();
+            }
+            self.pool.give(copy.to);
+        }
+    }
+
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+}
