@@ -31,6 +31,8 @@ pub struct Content<'a> {
     pub media_type: Option<MediaType<'a>>,
     /// How the body is encoded (`Content-Encoding`), where it is.
     pub encoding: Option<&'a [u8]>,
+    /// What the body is for (`Content-Disposition`), where it is said.
+    pub disposition: Option<Cow<'a, [u8]>>,
     /// The octets.
     pub body: Cow<'a, [u8]>,
     /// What it is about.
@@ -65,28 +67,35 @@ impl<'a> Content<'a> {
 }
 
 /// A lenient view over the value of a `Content-Type` header (RFC 2045 section 5.1), which is kept as it was received.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaType<'a> {
-    raw: &'a [u8],
+    raw: Cow<'a, [u8]>,
 }
 
 impl<'a> MediaType<'a> {
     /// `text/plain;charset=utf-8`.
-    pub const PLAIN_TEXT: MediaType<'static> = MediaType { raw: b"text/plain;charset=utf-8" };
+    pub const PLAIN_TEXT: MediaType<'static> = MediaType { raw: Cow::Borrowed(b"text/plain;charset=utf-8") };
+    /// `text/html;charset=utf-8`.
+    pub const HTML: MediaType<'static> = MediaType { raw: Cow::Borrowed(b"text/html;charset=utf-8") };
 
     /// A view over `raw`; `None` where there is no type and subtype.
-    pub fn parse(raw: &'a [u8]) -> Option<Self> {
-        let media_type = Self { raw };
+    pub fn parse(raw: impl Into<Cow<'a, [u8]>>) -> Option<Self> {
+        let media_type = Self { raw: raw.into() };
         let (main, sub) = media_type.essence()?;
         (is_token(main) && is_token(sub)).then_some(media_type)
     }
 
     /// The value as received.
-    pub fn raw(&self) -> &'a [u8] {
-        self.raw
+    pub fn raw(&self) -> &[u8] {
+        &self.raw
     }
 
-    fn essence(&self) -> Option<(&'a [u8], &'a [u8])> {
+    /// The same, owning its octets.
+    pub fn into_owned(self) -> MediaType<'static> {
+        MediaType { raw: Cow::Owned(self.raw.into_owned()) }
+    }
+
+    fn essence(&self) -> Option<(&[u8], &[u8])> {
         let end = self.raw.iter().position(|&b| b == b';').unwrap_or(self.raw.len());
         let essence = &self.raw[..end];
         let slash = essence.iter().position(|&b| b == b'/')?;
@@ -99,9 +108,14 @@ impl<'a> MediaType<'a> {
             .is_some_and(|(m, s)| m.eq_ignore_ascii_case(main.as_bytes()) && s.eq_ignore_ascii_case(sub.as_bytes()))
     }
 
+    /// Whether the type is this one, whatever the subtype.
+    pub fn is_a(&self, main: &str) -> bool {
+        self.essence().is_some_and(|(m, _)| m.eq_ignore_ascii_case(main.as_bytes()))
+    }
+
     /// The value of a parameter; quotes are removed, escapes inside them resolved.
-    pub fn param(&self, name: &str) -> Option<Cow<'a, [u8]>> {
-        param(self.raw, name)
+    pub fn param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
+        param(&self.raw, name)
     }
 }
 

@@ -17,6 +17,7 @@
 
 #![forbid(unsafe_code)]
 
+mod accepts;
 pub mod charset;
 pub mod coding;
 mod content;
@@ -29,6 +30,7 @@ mod presentation;
 mod relay;
 mod uri;
 
+pub use accepts::{AcceptedBy, Accepts, NotAType};
 pub use content::{Alternative, Content, MediaType, Subject, Subjects, is_language_tag};
 pub use mark::{Mark, Marker, Provenance};
 pub use message::{

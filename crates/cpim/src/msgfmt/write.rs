@@ -36,7 +36,7 @@ pub struct OutHeader<'a> {
 }
 
 /// A message to be written.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct OutMessage<'a> {
     /// Who writes.
     pub from: OutAddress<'a>,

@@ -50,6 +50,7 @@ pub fn to_cpim<'a>(
     let content = Content {
         media_type,
         encoding,
+        disposition: request.head.first(HeaderName::ContentDisposition).map(Cow::Borrowed),
         body: Cow::Borrowed(request.body),
         subjects: request.head.first(HeaderName::Subject).and_then(subject).into_iter().collect(),
         language: request.head.first(HeaderName::ContentLanguage).and_then(language),

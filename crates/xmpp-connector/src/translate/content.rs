@@ -49,14 +49,14 @@ pub fn present<'c>(message: &'c Message<'_>, limit: usize) -> Result<Presented<'
     let content = &message.content;
     let source = &message.source.0;
     // Nothing is decoded that could not be shown afterwards.
-    if content.media_type.is_some_and(|media_type| !is_known(&media_type)) {
+    if content.media_type.as_ref().is_some_and(|media_type| !is_known(media_type)) {
         return Err(Reason::UnsupportedMedia.into());
     }
     let mut presented = match content.encoding {
-        None => open(&content.body, content.media_type, source)?,
+        None => open(&content.body, content.media_type.as_ref(), source)?,
         Some(codings) => match coding::decode(&content.body, codings, limit).map_err(undecoded)? {
-            Cow::Borrowed(octets) => open(octets, content.media_type, source)?,
-            Cow::Owned(octets) => open(&octets, content.media_type, source)?.into_owned(),
+            Cow::Borrowed(octets) => open(octets, content.media_type.as_ref(), source)?,
+            Cow::Owned(octets) => open(&octets, content.media_type.as_ref(), source)?.into_owned(),
         },
     };
     for subject in &content.subjects {
@@ -79,7 +79,7 @@ fn is_known(media_type: &MediaType<'_>) -> bool {
 
 fn open<'c>(
     octets: &'c [u8],
-    media_type: Option<MediaType<'_>>,
+    media_type: Option<&MediaType<'_>>,
     source: &ImUri<'_>,
 ) -> Result<Presented<'c>, Failure<'static>> {
     match media_type {
@@ -133,15 +133,15 @@ fn part<'c>(entity: &Entity<'c>, depth: usize) -> Result<Cow<'c, str>, Failure<'
         return Err(refused(Reason::UnsupportedMedia, "a body part is encoded"));
     }
     match entity.decoded_body().map_err(unreadable)? {
-        Cow::Borrowed(octets) => text(octets, media_type, depth),
-        Cow::Owned(octets) => text(&octets, media_type, depth).map(|text| Cow::Owned(text.into_owned())),
+        Cow::Borrowed(octets) => text(octets, media_type.as_ref(), depth),
+        Cow::Owned(octets) => text(&octets, media_type.as_ref(), depth).map(|text| Cow::Owned(text.into_owned())),
     }
 }
 
 /// The text of a body of this type; plain text where none is named (RFC 2045 section 5.2).
 fn text<'c>(
     octets: &'c [u8],
-    media_type: Option<MediaType<'_>>,
+    media_type: Option<&MediaType<'_>>,
     depth: usize,
 ) -> Result<Cow<'c, str>, Failure<'static>> {
     let Some(media_type) = media_type else { return plain(octets, None) };
@@ -149,10 +149,10 @@ fn text<'c>(
         return plain(octets, media_type.param("charset").as_deref());
     }
     if depth < DEEPEST && media_type.is("multipart", "alternative") {
-        return alternative(&mime::parts(octets, &media_type).map_err(unreadable)?, depth + 1);
+        return alternative(&mime::parts(octets, media_type).map_err(unreadable)?, depth + 1);
     }
     if depth < DEEPEST && media_type.is("multipart", "mixed") {
-        return mixed(&mime::parts(octets, &media_type).map_err(unreadable)?, depth + 1);
+        return mixed(&mime::parts(octets, media_type).map_err(unreadable)?, depth + 1);
     }
     Err(Reason::UnsupportedMedia.into())
 }
