@@ -21,6 +21,7 @@ mod accepts;
 pub mod charset;
 pub mod coding;
 mod content;
+mod envelope;
 mod mark;
 mod message;
 pub mod mime;
@@ -32,6 +33,7 @@ mod uri;
 
 pub use accepts::{AcceptedBy, Accepts, NotAType};
 pub use content::{Alternative, Content, MediaType, Subject, Subjects, is_language_tag};
+pub use envelope::{Device, Envelope, Urgency};
 pub use mark::{Mark, Marker, Provenance};
 pub use message::{
     Failure, Incoming, InstantInbox, MaxForwards, Message, Origin, PeerId, Proof, Reason, Response, Side, Status,

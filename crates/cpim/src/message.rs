@@ -1,6 +1,6 @@
 //! The operations and their attributes (RFC 3860 section 3).
 
-use crate::{Content, ImUri};
+use crate::{Content, Envelope, ImUri};
 use smallvec::SmallVec;
 use std::borrow::Cow;
 
@@ -105,6 +105,8 @@ pub struct Message<'a> {
     /// The identifier that the message bore on the wire (a stanza id, a Call-ID), in which the relay looks for its own
     /// [`Mark`](crate::Mark).
     pub wire_id: Cow<'a, [u8]>,
+    /// What is said about it.
+    pub envelope: Envelope<'a>,
     /// What is said.
     pub content: Content<'a>,
 }
@@ -231,6 +233,8 @@ pub enum Reason {
     TooManyHops,
     /// The message has been here before.
     Loop,
+    /// Nobody wants it any more: it came after its own expiry.
+    Expired,
     /// It was written to the far side, and no word came about it.
     DeliveryUnknown,
     /// The link to the far side is down; nothing was written.
@@ -248,7 +252,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and metrics.
-    pub const ALL: [Reason; 33] = [
+    pub const ALL: [Reason; 34] = [
         Reason::BadRequest,
         Reason::Conflict,
         Reason::FeatureNotImplemented,
@@ -278,6 +282,7 @@ impl Reason {
         Reason::TooLarge,
         Reason::TooManyHops,
         Reason::Loop,
+        Reason::Expired,
         Reason::DeliveryUnknown,
         Reason::LinkDown,
         Reason::Congested,
@@ -316,6 +321,7 @@ impl Reason {
             Reason::TooLarge => "too_large",
             Reason::TooManyHops => "too_many_hops",
             Reason::Loop => "loop",
+            Reason::Expired => "expired",
             Reason::DeliveryUnknown => "delivery_unknown",
             Reason::LinkDown => "link_down",
             Reason::Congested => "congested",

@@ -114,7 +114,7 @@ impl Relay {
     pub fn admit<'a>(&mut self, now: Instant, incoming: Incoming<'a>) -> Result<Admitted<'a>, Concluded<'static>> {
         let Incoming { origin, near, message } = incoming;
         self.counters.messages[origin.side as usize] += 1;
-        let (side, pass) = match self.check(&origin, &message) {
+        let (side, pass) = match self.check(now, &origin, &message) {
             Ok(passed) => passed,
             Err(reason) => {
                 self.counters.refused[origin.side as usize] += 1;
@@ -134,7 +134,7 @@ impl Relay {
         Ok(Admitted { operation, side, message: Message { max_forwards, ..message }, mark })
     }
 
-    fn check(&self, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Reason> {
+    fn check(&self, now: Instant, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Reason> {
         let (source, destination) = (&message.source.0, &message.destination.0);
         // Check 1, valid addresses, is made by their type. Then in the order of RFC 3860 section 3.4.1:
         let side = self.settings.policy.permit(origin, source, destination).map_err(|denial| match denial {
@@ -143,6 +143,10 @@ impl Relay {
         })?;
         if message.max_forwards.0 == 0 {
             return Err(Reason::TooManyHops);
+        }
+        // RFC 3428 section 7: our policy for what comes too late is that it is not delivered, and its sender is told.
+        if message.envelope.expires.is_some_and(|at| at < now) {
+            return Err(Reason::Expired);
         }
         let pass = match self.marker.provenance(&message.wire_id, source, destination) {
             Provenance::Foreign => 1,
@@ -214,7 +218,7 @@ impl Relay {
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
-    use crate::{Content, DomainPattern, ImUri, InstantInbox, PeerId, Proof};
+    use crate::{Content, DomainPattern, Envelope, ImUri, InstantInbox, PeerId, Proof};
 
     const SIP: Origin = Origin { side: Side::Sip, peer: PeerId(1), proof: Proof::SourceNetwork };
 
@@ -236,6 +240,7 @@ mod tests {
             max_forwards: MaxForwards(max_forwards),
             trans_id: TransId::new(trans_id),
             wire_id: wire_id.into(),
+            envelope: Envelope::default(),
             content: Content::text("Art thou not Romeo?".into()),
         };
         Incoming { origin: SIP, near: 7, message }
@@ -314,6 +319,22 @@ mod tests {
         assert_eq!(relay.poll_expired(now + Duration::from_secs(2)), None);
         assert!(relay.conclude(b, Reason::DeliveryUnknown.into_status()).is_some());
         assert_eq!(relay.poll_timeout(), None);
+    }
+
+    #[test]
+    fn what_has_expired_does_not_pass() {
+        let mut relay = relay();
+        let now = Instant::now();
+        for (expires, passes) in
+            [(now, true), (now + Duration::from_secs(1), true), (now - Duration::from_secs(1), false)]
+        {
+            let mut late = incoming(ROMEO, 70, b"t", b"");
+            late.message.envelope.expires = Some(expires);
+            match relay.admit(now, late) {
+                Ok(_) => assert!(passes),
+                refusal => assert!(!passes && refused(refusal) == Reason::Expired),
+            }
+        }
     }
 
     #[test]

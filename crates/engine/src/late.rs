@@ -1,6 +1,6 @@
 //! Bounces that come after their message was answered.
 
-use cpim::{Content, Incoming, InstantInbox, MaxForwards, Message, Origin, TransId};
+use cpim::{Content, Envelope, Incoming, InstantInbox, MaxForwards, Message, Origin, TransId};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 use turn::Minter;
@@ -68,6 +68,7 @@ impl Late {
             max_forwards: MAX_FORWARDS,
             trans_id: TransId::from_bits(self.minter.mint()),
             wire_id: Cow::Borrowed(b""),
+            envelope: Envelope::default(),
             content: Content::text(Cow::Owned(text)),
         };
         Some(Incoming { origin: Origin { ..bounce.origin }, near: NOBODY_WAITS, message })

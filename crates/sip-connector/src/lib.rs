@@ -10,8 +10,8 @@ mod stack;
 pub mod translate;
 
 use cpim::{
-    Admitted, Failure, Incoming, InstantInbox, MaxForwards, Message, OperationKey, Origin, PeerId, Presentations,
-    Proof, Response, Side, Status, TransId,
+    Admitted, Envelope, Failure, Incoming, InstantInbox, MaxForwards, Message, OperationKey, Origin, PeerId,
+    Presentations, Proof, Response, Side, Status, TransId,
 };
 use ipnet::IpNet;
 use outgoing::Outgoing;
@@ -184,6 +184,7 @@ impl Connector {
             max_forwards: MaxForwards(essentials.max_forwards.unwrap_or(self.settings.start_max_forwards)),
             trans_id: TransId::from_bits(hash),
             wire_id: Cow::Borrowed(essentials.call_id),
+            envelope: Envelope::default(),
             content: abstracted.content,
         })
     }

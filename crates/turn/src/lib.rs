@@ -8,11 +8,13 @@
 
 #![forbid(unsafe_code)]
 
+mod calendar;
 mod ids;
 mod output;
 mod pool;
 mod wheel;
 
+pub use calendar::Calendar;
 pub use ids::{Minter, Seed, write_base32};
 pub use output::{Action, Output, StreamId, Target};
 pub use pool::Pool;

@@ -3,7 +3,7 @@
 use crate::translate::message::{self, Meaning, Silence};
 use crate::translate::{address, error};
 use crate::{Bounce, Connector, Event};
-use cpim::{Failure, Incoming, InstantInbox, MaxForwards, Reason, Status, TransId};
+use cpim::{Envelope, Failure, Incoming, InstantInbox, MaxForwards, Reason, Status, TransId};
 use std::borrow::Cow;
 use turn::Output;
 use xmpp::stanza::{Message, MessageType};
@@ -43,6 +43,7 @@ impl Connector {
                     max_forwards: MaxForwards(carried.map_or(start, |value| value.min(start))),
                     trans_id: TransId::from_bits(self.minter.mint()),
                     wire_id,
+                    envelope: Envelope::default(),
                     content: abstracted.content,
                 };
                 Event::Message(Incoming { origin: self.origin(index), near, message })

@@ -23,7 +23,7 @@ use received::Received;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
-use turn::{Input, Minter, Output, StreamId, write_base32};
+use turn::{Calendar, Input, Minter, Output, StreamId, write_base32};
 use xmpp::stanza::{self, Iq, Stanza};
 use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
 
@@ -60,6 +60,7 @@ pub struct LinkSettings {
 
 /// What an input led to.
 #[derive(Debug)]
+#[allow(clippy::large_enum_variant, reason = "it lives on the stack for one call; a box would cost an allocation")]
 pub enum Event<'a> {
     /// Nothing for the core.
     None,
@@ -133,7 +134,7 @@ pub struct Connector {
     settled: VecDeque<(OperationKey, Status<'static>)>,
     minter: Minter,
     scratch: Vec<u8>,
-    made: Instant,
+    calendar: Calendar,
     settings: Settings,
     counters: Counters,
 }
@@ -158,7 +159,7 @@ impl Connector {
             settled: VecDeque::new(),
             minter: minter.derive("xmpp connector"),
             scratch: Vec::new(),
-            made: now,
+            calendar: Calendar::new(now, settings.made_at),
             settings,
             counters: Counters::default(),
         }

@@ -48,7 +48,7 @@ impl Connector {
     /// The moment to stamp a message with (XEP-0203, in the form of XEP-0082) that was sent at `sent`, if that is long
     /// enough ago for a reader to want to know.
     fn delay_stamp(&self, now: Instant, sent: OffsetDateTime) -> Option<String> {
-        let now = OffsetDateTime::from(self.settings.made_at?.checked_add(now.duration_since(self.made))?);
+        let now = OffsetDateTime::from(self.calendar.date(now)?);
         if now - sent <= UNREMARKABLE_DELAY {
             return None;
         }

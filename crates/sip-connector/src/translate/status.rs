@@ -53,6 +53,8 @@ fn row(reason: Reason) -> Row {
         Reason::UnsupportedMedia => Row { extra: Extra::ACCEPT, ..plain(415) },
         Reason::UnsupportedEncoding => Row { extra: Extra::ACCEPT_ENCODING, ..plain(415) },
         Reason::RecipientUnavailable | Reason::Redirect => plain(480),
+        // The code that RFC 3428 section 11.4 has for wrong dates.
+        Reason::Expired => Row { warning: Some("not delivered: the message had expired"), ..plain(400) },
         Reason::Congested => {
             Row { warning: Some("too much waits for this destination"), retry_after: Some(5), ..plain(480) }
         }

@@ -22,6 +22,7 @@ pub fn from_cpim(failure: &Failure<'_>) -> (ErrorType, Condition) {
         | Reason::UnsupportedMedia
         | Reason::UnsupportedEncoding
         | Reason::TooManyHops
+        | Reason::Expired
         | Reason::Loop => (T::Modify, C::NotAcceptable),
         Reason::NotAllowed => (T::Cancel, C::NotAllowed),
         Reason::NotAuthorized => (T::Auth, C::NotAuthorized),

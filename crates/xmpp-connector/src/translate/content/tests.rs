@@ -1,5 +1,5 @@
 use super::*;
-use cpim::{Content, InstantInbox, MaxForwards, TransId};
+use cpim::{Content, Envelope, InstantInbox, MaxForwards, TransId};
 use proptest::prelude::*;
 use time::macros::datetime;
 
@@ -12,6 +12,7 @@ fn message<'a>(media_type: &'a str, encoding: Option<&'a str>, body: &'a [u8]) -
         max_forwards: MaxForwards(70),
         trans_id: TransId::new(b"t"),
         wire_id: Cow::Borrowed(b""),
+        envelope: Envelope::default(),
         content: Content {
             media_type: MediaType::parse(media_type.as_bytes()),
             encoding: encoding.map(str::as_bytes),
