@@ -6,6 +6,7 @@ mod book;
 mod content;
 mod evidence;
 mod forged_senders;
+mod gateway_prompt;
 mod house;
 mod late_failures;
 mod link;

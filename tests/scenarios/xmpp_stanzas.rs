@@ -41,7 +41,7 @@ fn an_iq_that_nobody_knows_is_answered_wherever_it_goes() {
         ("sip.example", "<unknown xmlns='urn:x'/>", "sip.example"),
         ("sip.example/resource", "<unknown xmlns='urn:x'/>", "sip.example/resource"),
         ("juliet@sip.example", "<query xmlns='http://jabber.org/protocol/disco#info'/>", "juliet@sip.example"),
-        ("juliet@sip.example/phone", "<query xmlns='jabber:iq:last'/>", "juliet@sip.example/phone"),
+        ("juliet@sip.example/phone", "<query xmlns='jabber:iq:version'/>", "juliet@sip.example/phone"),
     ] {
         let iq = format!("<iq from='{ORCHARD}' to='{to}' id='q' type='get'>{payload}</iq>");
         assert_eq!(answers(&mut world, &iq), [refused("iq", from, "q", "cancel", "service-unavailable")], "{iq}");

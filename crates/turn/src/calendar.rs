@@ -1,6 +1,6 @@
 //! The date, for machines that know no clock.
 
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// What date it was when a machine was made, and so at every later moment of its time.
 #[derive(Clone, Copy, Debug)]
@@ -24,6 +24,11 @@ impl Calendar {
         }
     }
 
+    /// How long before `moment` the machine was made.
+    pub fn age(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.made)
+    }
+
     /// The moment of a date; none where the date is unknown, or too far away for one.
     pub fn moment(&self, date: SystemTime) -> Option<Instant> {
         match date.duration_since(self.made_at?) {
@@ -37,7 +42,6 @@ impl Calendar {
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn dates_and_moments_lead_to_each_other() {
@@ -47,6 +51,7 @@ mod tests {
         let hour = Duration::from_secs(3600);
         assert_eq!(calendar.date(made + hour), Some(date + hour));
         assert_eq!(calendar.moment(date + hour), Some(made + hour));
+        assert_eq!((calendar.age(made + hour), calendar.age(made)), (hour, Duration::ZERO));
         // A date that no moment can be counted back to.
         if let Some(moment) = calendar.moment(SystemTime::UNIX_EPOCH) {
             assert_eq!(calendar.date(moment), Some(SystemTime::UNIX_EPOCH));

@@ -9,10 +9,10 @@
 
 mod barrier;
 mod copies;
-mod disco;
 mod incoming;
 mod outgoing;
 mod received;
+mod services;
 pub mod translate;
 
 use barrier::Barrier;
@@ -23,6 +23,7 @@ use received::Received;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
+use time::OffsetDateTime;
 use turn::{Calendar, Input, Minter, Output, StreamId, write_base32};
 use xmpp::stanza::{self, Iq, Stanza};
 use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
@@ -255,17 +256,23 @@ impl Connector {
                 return;
             }
         }
-        let _ = now;
         let to = iq.to.as_deref();
         if iq.from.as_deref().is_none_or(str::is_empty) || !self.is_for(index, to) {
             self.counters.misaddressed += 1;
             return;
         }
-        let to_user = to.is_some_and(|to| to.contains('@'));
         let limit = self.longest(index);
+        let (Some(link), Some(settings)) = (self.links.get(index), self.settings.links.get(index)) else { return };
+        let site = services::Site {
+            presentations: &self.settings.presentations,
+            component: &link.component,
+            settings: &settings.component,
+            uptime: self.calendar.age(now),
+            now: self.calendar.date(now).map(OffsetDateTime::from),
+        };
         let written = self
             .buffer(index, out)
-            .is_some_and(|buffer| append(limit, buffer, |buffer| disco::answer(iq, to_user, buffer)));
+            .is_some_and(|buffer| append(limit, buffer, |buffer| services::answer(iq, &site, buffer)));
         if !written {
             self.counters.unanswerable += 1;
         }

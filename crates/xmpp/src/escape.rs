@@ -8,6 +8,9 @@
 
 use std::borrow::Cow;
 
+/// The feature of those who do it (XEP-0106 section 6).
+pub const FEATURE: &str = "jid\\20escaping";
+
 /// A text that has no escaped form: the sequence `\20` must not begin or end a localpart (XEP-0106 3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("a localpart can neither begin nor end with a space")]

@@ -8,6 +8,7 @@
 pub mod escape;
 pub mod jid;
 pub mod ns;
+pub mod query;
 pub mod sasl;
 pub mod stanza;
 pub mod stream;

@@ -35,6 +35,17 @@ pub const DISCO_INFO: &str = "http://jabber.org/protocol/disco#info";
 /// Service discovery: what belongs to an entity (XEP-0030).
 pub const DISCO_ITEMS: &str = "http://jabber.org/protocol/disco#items";
 
+/// Software version (XEP-0092).
+pub const VERSION: &str = "jabber:iq:version";
+/// Last activity (XEP-0012).
+pub const LAST: &str = "jabber:iq:last";
+/// What time it is (XEP-0202).
+pub const TIME: &str = "urn:xmpp:time";
+/// Addresses behind a gateway (XEP-0100 section 6.3).
+pub const GATEWAY: &str = "jabber:iq:gateway";
+/// Cards (XEP-0054).
+pub const VCARD: &str = "vcard-temp";
+
 /// Whether a namespace is one of stanzas. They differ by the kind of stream only; what they hold is the same.
 pub fn is_content(namespace: &str) -> bool {
     matches!(namespace, COMPONENT | CLIENT | SERVER)
