@@ -13,6 +13,7 @@ mod link;
 mod next_hop;
 mod queues;
 mod requests_to_sip;
+mod several_components;
 mod sip_over_tcp;
 mod sip_requests;
 mod tables;

@@ -9,8 +9,10 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
 use turn::{Action, CloseCause, Input, Machine, Output, SocketId, StreamId};
 
+mod components;
 mod streams;
 
+pub use components::Aside;
 pub use streams::{SipStreams, TCP_LISTENER};
 
 /// Where the gateway is in this world.
@@ -214,6 +216,11 @@ impl World {
 
     /// The server accepts the connection that was ordered, and the handshake.
     pub fn accept_component(&mut self) {
+        self.accept_component_of("sip.example");
+    }
+
+    /// The same for the component of any domain.
+    pub fn accept_component_of(&mut self, domain: &str) {
         let stream = self.connects.pop_front().expect("a connection was ordered");
         self.stream = Some(stream);
         self.framer = xml::Framer::new(xml::Limits::default());
@@ -221,11 +228,11 @@ impl World {
         self.unconsumed.clear();
         self.input(Input::Connected { stream, peer: ([192, 0, 2, 7], 5347).into() });
         let header = self.take_header();
-        assert!(header.contains("to='sip.example'"), "{header}");
-        self.server_writes(
+        assert!(header.contains(&format!("to='{domain}'")), "{header}");
+        self.server_writes(format!(
             "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' \
-             xmlns='jabber:component:accept' from='sip.example' id='3BF96D32'>",
-        );
+             xmlns='jabber:component:accept' from='{domain}' id='3BF96D32'>",
+        ));
         let handshake = self.take_stanza().expect("a handshake");
         assert!(handshake.starts_with("<handshake"), "{handshake}");
         self.server_writes("<handshake/>");
