@@ -11,6 +11,7 @@ mod house;
 mod late_failures;
 mod link;
 mod next_hop;
+mod private_places;
 mod queues;
 mod requests_to_sip;
 mod several_components;

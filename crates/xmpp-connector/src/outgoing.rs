@@ -5,7 +5,8 @@ use crate::copies::Copy;
 use crate::received;
 use crate::translate::content::{self, Presented};
 use crate::translate::{address, error};
-use cpim::{Admitted, Failure, Reason, Response, Status};
+use cpim::{Admitted, Failure, ImUri, Reason, Response, Status};
+use std::net::IpAddr;
 use std::time::Instant;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
@@ -133,14 +134,24 @@ impl Connector {
     }
 
     pub(crate) fn write_refusal(&mut self, stanza: &received::Stanza, failure: &Failure<'_>, out: &mut Output) {
-        let (kind, condition) = error::from_cpim(failure);
         let mut alternate = Vec::new();
-        if let Some(address) = &failure.alternate {
+        // An address at an IP address is where a device is, which is not for others to know (RFC 6120 section 13.10.1).
+        let new_address = failure.alternate.as_ref().filter(|address| !is_location(address.domain()));
+        if let Some(address) = new_address {
             alternate.extend_from_slice(b"xmpp:");
             if address::write_presented(address, &self.settings.presentations, &mut alternate).is_err() {
                 alternate.clear();
             }
         }
+        let told = new_address.filter(|_| !alternate.is_empty()).map(ImUri::borrowed);
+        let reason = match failure.reason {
+            // He is somewhere, and where cannot be told.
+            Reason::Gone | Reason::Redirect if failure.alternate.is_some() && told.is_none() => {
+                Reason::RecipientUnavailable
+            }
+            reason => reason,
+        };
+        let (kind, condition) = error::from_cpim(&Failure { reason, text: None, alternate: told });
         let limit = self.longest(stanza.link);
         let Some(buffer) = self.buffer(stanza.link, out) else { return };
         let error = OutError {
@@ -154,6 +165,12 @@ impl Connector {
         });
         self.counters.unanswerable += u64::from(!written);
     }
+}
+
+/// Whether a domain is an IP address.
+fn is_location(domain: &str) -> bool {
+    let bare = domain.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(domain);
+    bare.parse::<IpAddr>().is_ok()
 }
 
 /// Appends a stanza, or nothing where it comes out longer than `limit`. Escaping lengthens a text up to six times.
