@@ -3,19 +3,22 @@
 //! * [`Authenticator`] is the server's side: it writes challenges and judges credentials. Its nonces carry their own proof
 //!   (a time stamp and a keyed hash), so a challenge costs no memory; only nonces that were used *with the right password*
 //!   take a row in the table against replays.
-//! * [`Challenge`] and [`answer`] are the client's side.
+//! * [`Challenge`] and [`answer`] are the client's side, and [`Keyring`] is its memory: accounts, and for each realm that has
+//!   challenged us its nonce and how often it was used.
 //!
-//! Not here: `auth-int` (a proxy may not see the body the client saw), `userhash`, and `Basic`, which SIP forbids (RFC 3261
-//! section 22). Who may do what is the caller's business. The clock and random bytes are parameters.
+//! Not here: `auth-int` on the server's side (a proxy may not see the body the client saw), `userhash`, a judgement on
+//! `rspauth`, and `Basic`, which SIP forbids (RFC 3261 section 22). Who may do what is the caller's business. The clock and random bytes are parameters.
 
 mod client;
 mod digest;
 mod fields;
+mod keyring;
 mod server;
 
-pub use client::{Account, answer};
-pub use digest::{Algorithm, Secret};
+pub use client::{Account, Covered, answer};
+pub use digest::{Algorithm, Qop, Secret};
 pub use fields::{AuthError, Challenge, Credentials};
+pub use keyring::{Key, Keyring, Place, Shown, Unanswered};
 pub use server::{Authenticator, Refused, Settings};
 
 use crate::wire::HeaderName;

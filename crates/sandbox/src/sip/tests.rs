@@ -1,7 +1,7 @@
 //! A small town: users register, write to each other and to strangers, and are written to.
 
 use super::*;
-use sip::auth::{Account, Challenge, Secret, answer};
+use sip::auth::{Account, Challenge, Covered, Secret, answer};
 use std::collections::BTreeMap;
 use std::time::Duration;
 use turn::{Action, CloseCause};
@@ -201,8 +201,9 @@ impl Town {
         let challenge = Challenge::parse(challenges[algorithm].as_bytes()).unwrap();
         let account = Account { username: user.as_bytes(), secret: Secret::Password(password.as_bytes()) };
         let method = Method::from_bytes(ask.method.as_bytes());
+        let covered = Covered { method, uri: ask.uri.as_bytes(), body: b"" };
         let mut credentials = Vec::new();
-        answer(&challenge, &account, method, ask.uri.as_bytes(), 1, b"cnonce", &mut credentials).unwrap();
+        answer(&challenge, &account, &covered, 1, b"cnonce", &mut credentials).unwrap();
         let credentials = String::from_utf8(credentials).unwrap();
         self.print(&Ask { lines: format!("{}{field}: {credentials}\r\n", ask.lines), ..ask.clone() })
     }

@@ -3,7 +3,7 @@
 //! All its requests go to one proxy, which is also the registrar.
 
 use super::Party;
-use sip::auth::{self, Account, Challenge, Role, Secret};
+use sip::auth::{self, Account, Challenge, Covered, Role, Secret};
 use sip::endpoint::{self, Endpoint, Event, Outcome, RequestParts};
 use sip::registrar::AddressOfRecord;
 use sip::transaction::{Answer, Extra, Flow, ServerKey, Transport};
@@ -273,13 +273,15 @@ impl SipUser {
             secret: Secret::Password(self.settings.password.as_bytes()),
         };
         let registrar = [b"sip:", self.settings.domain.as_bytes()].concat();
-        let (method, request_uri) = match &asked.what {
-            What::Register { .. } => (Method::Register, &registrar[..]),
-            What::Message { to, .. } => (Method::Message, to.as_bytes()),
+        let covered = match &asked.what {
+            What::Register { .. } => Covered { method: Method::Register, uri: &registrar, body: b"" },
+            What::Message { to, body } => {
+                Covered { method: Method::Message, uri: to.as_bytes(), body: body.as_bytes() }
+            }
         };
         let cnonce = self.minter.mint().to_be_bytes();
         let mut value = Vec::new();
-        auth::answer(&challenge, &account, method, request_uri, 1, &cnonce, &mut value).ok()?;
+        auth::answer(&challenge, &account, &covered, 1, &cnonce, &mut value).ok()?;
         let mut line = Vec::new();
         print::header(role.credentials(), &value, &mut line);
         Some(line)

@@ -14,6 +14,17 @@ pub struct Account<'a> {
     pub secret: Secret<'a>,
 }
 
+/// What credentials speak for: one request.
+#[derive(Clone, Copy, Debug)]
+pub struct Covered<'a> {
+    /// Its method.
+    pub method: Method<'a>,
+    /// Its Request-URI.
+    pub uri: &'a [u8],
+    /// Its body, for `auth-int`.
+    pub body: &'a [u8],
+}
+
 /// Appends the credentials for one request to `out`: the value of the header field [`super::Role::credentials`].
 ///
 /// `count` is how many requests were answered with this nonce, this one included; `cnonce` are random bytes. A challenge
@@ -21,8 +32,21 @@ pub struct Account<'a> {
 pub fn answer(
     challenge: &Challenge<'_>,
     account: &Account<'_>,
-    method: Method<'_>,
-    uri: &[u8],
+    covered: &Covered<'_>,
+    count: u32,
+    cnonce: &[u8],
+    out: &mut Vec<u8>,
+) -> Result<(), AuthError> {
+    answer_in_session(challenge, &challenge.nonce, account, covered, count, cnonce, out)
+}
+
+/// The same where the nonce has changed since the challenge: `first_nonce` is that of the challenge, with which a `-sess`
+/// variant goes on (RFC 7616 section 3.4.2).
+pub(super) fn answer_in_session(
+    challenge: &Challenge<'_>,
+    first_nonce: &[u8],
+    account: &Account<'_>,
+    covered: &Covered<'_>,
     count: u32,
     cnonce: &[u8],
     out: &mut Vec<u8>,
@@ -33,14 +57,15 @@ pub fn answer(
     print::hexadecimal(&count.to_be_bytes(), &mut nc);
     let inputs = Inputs {
         algorithm: challenge.algorithm,
-        session: challenge.session,
+        session: challenge.session.then_some(first_nonce),
         username: account.username,
         realm: &challenge.realm,
         nonce: &challenge.nonce,
         cnonce: &client_nonce,
-        nc: challenge.qop.then_some(&nc),
-        method: method.as_bytes(),
-        uri,
+        protection: challenge.qop.map(|qop| (qop, &nc[..])),
+        method: covered.method.as_bytes(),
+        uri: covered.uri,
+        body: covered.body,
     };
     let response = inputs.response(account.secret).ok_or(AuthError::NoSecret)?;
 
@@ -51,12 +76,12 @@ pub fn answer(
     quoted(b"Digest username=", account.username);
     quoted(b", realm=", &challenge.realm);
     quoted(b", nonce=", &challenge.nonce);
-    quoted(b", uri=", uri);
+    quoted(b", uri=", covered.uri);
     quoted(b", response=", &response);
     if let Some(opaque) = &challenge.opaque {
         quoted(b", opaque=", opaque);
     }
-    if challenge.qop || challenge.session {
+    if challenge.qop.is_some() || challenge.session {
         quoted(b", cnonce=", &client_nonce);
     }
     if challenge.algorithm_named {
@@ -64,8 +89,10 @@ pub fn answer(
         out.extend_from_slice(challenge.algorithm.as_str().as_bytes());
         out.extend_from_slice(if challenge.session { b"-sess" } else { b"" });
     }
-    if challenge.qop {
-        out.extend_from_slice(b", qop=auth, nc=");
+    if let Some(qop) = challenge.qop {
+        out.extend_from_slice(b", qop=");
+        out.extend_from_slice(qop.as_str().as_bytes());
+        out.extend_from_slice(b", nc=");
         out.extend_from_slice(&nc);
     }
     Ok(())

@@ -40,6 +40,25 @@ impl Algorithm {
     }
 }
 
+/// What a digest protects (`qop`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Qop {
+    /// `auth`: method and URI.
+    Auth,
+    /// `auth-int`: the body too.
+    AuthInt,
+}
+
+impl Qop {
+    /// How it is written.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Qop::Auth => "auth",
+            Qop::AuthInt => "auth-int",
+        }
+    }
+}
+
 /// What proves a user.
 #[derive(Clone, Copy)]
 pub enum Secret<'a> {
@@ -85,15 +104,18 @@ pub(super) fn hash(algorithm: Algorithm, parts: &[&[u8]]) -> Hex {
 /// What goes into a response.
 pub(super) struct Inputs<'a> {
     pub(super) algorithm: Algorithm,
-    pub(super) session: bool,
+    /// For a `-sess` variant: the nonce with which the session began. Its `cnonce` stays the same.
+    pub(super) session: Option<&'a [u8]>,
     pub(super) username: &'a [u8],
     pub(super) realm: &'a [u8],
     pub(super) nonce: &'a [u8],
     pub(super) cnonce: &'a [u8],
-    /// The nonce count as written, if there is a `qop`.
-    pub(super) nc: Option<&'a [u8]>,
+    /// `qop` with the nonce count as written.
+    pub(super) protection: Option<(Qop, &'a [u8])>,
     pub(super) method: &'a [u8],
     pub(super) uri: &'a [u8],
+    /// For `auth-int`.
+    pub(super) body: &'a [u8],
 }
 
 impl Inputs<'_> {
@@ -107,12 +129,17 @@ impl Inputs<'_> {
                 ha1.as_bytes().to_ascii_lowercase()
             }
         };
-        if self.session {
-            a1 = hash(self.algorithm, &[&a1, self.nonce, self.cnonce]);
+        if let Some(nonce) = self.session {
+            a1 = hash(self.algorithm, &[&a1, nonce, self.cnonce]);
         }
-        let a2 = hash(self.algorithm, &[self.method, self.uri]);
-        Some(match self.nc {
-            Some(nc) => hash(self.algorithm, &[&a1, self.nonce, nc, self.cnonce, b"auth", &a2]),
+        let a2 = match self.protection {
+            Some((Qop::AuthInt, _)) => {
+                hash(self.algorithm, &[self.method, self.uri, &hash(self.algorithm, &[self.body])])
+            }
+            _ => hash(self.algorithm, &[self.method, self.uri]),
+        };
+        Some(match self.protection {
+            Some((qop, nc)) => hash(self.algorithm, &[&a1, self.nonce, nc, self.cnonce, qop.as_str().as_bytes(), &a2]),
             None => hash(self.algorithm, &[&a1, self.nonce, &a2]),
         })
     }

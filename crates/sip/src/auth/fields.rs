@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use super::digest::Algorithm;
+use super::digest::{Algorithm, Qop};
 use crate::wire::headers::unquote;
 use crate::wire::uri::Uri;
 
@@ -42,8 +42,9 @@ pub struct Challenge<'a> {
     pub session: bool,
     /// Whether the algorithm was named.
     pub algorithm_named: bool,
-    /// Whether `qop` with `auth` was offered; without any it is the digest of RFC 2069.
-    pub qop: bool,
+    /// The best of what was offered as `qop`: `auth`, because a proxy on the way may change the body, else `auth-int`.
+    /// Without any it is the digest of RFC 2069.
+    pub qop: Option<Qop>,
     /// Whether only the nonce was too old.
     pub stale: bool,
 }
@@ -67,12 +68,17 @@ impl<'a> Challenge<'a> {
             _ => Ok(()),
         })?;
         let (known, session) = read_algorithm(algorithm.as_deref())?;
-        let offers_auth = |offered: &Cow<'a, [u8]>| {
-            offered.split(|&byte| byte == b',').any(|qop| qop.trim_ascii().eq_ignore_ascii_case(b"auth"))
+        let qop = match qop.as_deref() {
+            None => None,
+            Some(offered) => {
+                // What is not known is ignored (RFC 7616 section 3.3).
+                let offers = |qop: &Qop| {
+                    let mut words = offered.split(|&byte| byte == b',').map(<[u8]>::trim_ascii);
+                    words.any(|word| word.eq_ignore_ascii_case(qop.as_str().as_bytes()))
+                };
+                Some([Qop::Auth, Qop::AuthInt].into_iter().find(offers).ok_or(AuthError::Qop)?)
+            }
         };
-        if qop.as_ref().is_some_and(|offered| !offers_auth(offered)) {
-            return Err(AuthError::Qop);
-        }
         Ok(Self {
             realm: realm.ok_or(AuthError::Malformed)?,
             nonce: nonce.ok_or(AuthError::Malformed)?,
@@ -80,9 +86,23 @@ impl<'a> Challenge<'a> {
             algorithm: known,
             session,
             algorithm_named: algorithm.is_some(),
-            qop: qop.is_some(),
+            qop,
             stale: stale.is_some_and(|stale| stale.eq_ignore_ascii_case(b"true")),
         })
+    }
+
+    /// The same challenge, owning its texts.
+    pub fn into_owned(self) -> Challenge<'static> {
+        Challenge {
+            realm: Cow::Owned(self.realm.into_owned()),
+            nonce: Cow::Owned(self.nonce.into_owned()),
+            opaque: self.opaque.map(|opaque| Cow::Owned(opaque.into_owned())),
+            algorithm: self.algorithm,
+            session: self.session,
+            algorithm_named: self.algorithm_named,
+            qop: self.qop,
+            stale: self.stale,
+        }
     }
 
     /// The topmost of several challenges that can be answered (RFC 8760 section 2.4).
@@ -174,6 +194,20 @@ impl<'a> Credentials<'a> {
     }
 }
 
+/// The `nextnonce` of a value of `Authentication-Info` or `Proxy-Authentication-Info` (RFC 7616 section 3.5). Whatever else
+/// stands there proves the server, which nobody here doubts because of it.
+pub(super) fn next_nonce(value: &[u8]) -> Option<Cow<'_, [u8]>> {
+    let mut next = None;
+    each_element(
+        value,
+        |name, value| {
+            if name.eq_ignore_ascii_case(b"nextnonce") { set(&mut next, value) } else { Ok(()) }
+        },
+    )
+    .ok()?;
+    next.filter(|nonce| !nonce.is_empty())
+}
+
 /// `nc-value`: exactly eight hexadecimal digits.
 pub(super) fn nonce_count(digits: &[u8]) -> Option<u32> {
     if digits.len() != 8 || !digits.iter().all(u8::is_ascii_hexdigit) {
@@ -200,7 +234,7 @@ fn set<'a>(place: &mut Option<Cow<'a, [u8]>>, value: Cow<'a, [u8]>) -> Result<()
 /// quoted tokens, unquoted strings and empty elements are all seen in the wild.
 fn each_param<'a>(
     value: &'a [u8],
-    mut take: impl FnMut(&'a [u8], Cow<'a, [u8]>) -> Result<(), AuthError>,
+    take: impl FnMut(&'a [u8], Cow<'a, [u8]>) -> Result<(), AuthError>,
 ) -> Result<(), AuthError> {
     let value = value.trim_ascii();
     let end = value.iter().position(u8::is_ascii_whitespace).unwrap_or(value.len());
@@ -208,6 +242,14 @@ fn each_param<'a>(
     if !scheme.eq_ignore_ascii_case(b"Digest") {
         return Err(AuthError::Scheme);
     }
+    each_element(params, take)
+}
+
+/// The same without a scheme in front.
+fn each_element<'a>(
+    params: &'a [u8],
+    mut take: impl FnMut(&'a [u8], Cow<'a, [u8]>) -> Result<(), AuthError>,
+) -> Result<(), AuthError> {
     for param in Elements(params) {
         let equal = memchr::memchr(b'=', param).ok_or(AuthError::Malformed)?;
         let (name, value) = param.split_at_checked(equal).ok_or(AuthError::Malformed)?;

@@ -13,7 +13,7 @@ use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::Role;
-use super::digest::{Algorithm, Inputs, Secret};
+use super::digest::{Algorithm, Inputs, Qop, Secret};
 use super::fields::{Credentials, nonce_count};
 use crate::wire::{Method, print};
 
@@ -152,14 +152,15 @@ impl Authenticator {
         }
         let inputs = Inputs {
             algorithm: credentials.algorithm,
-            session: credentials.session,
+            session: credentials.session.then_some(&*credentials.nonce),
             username: &credentials.username,
             realm: &credentials.realm,
             nonce: &credentials.nonce,
             cnonce: &credentials.cnonce,
-            nc: credentials.nc.as_deref(),
+            protection: credentials.nc.as_deref().map(|nc| (Qop::Auth, nc)),
             method: method.as_bytes(),
             uri: &credentials.uri,
+            body: b"",
         };
         let expected = inputs.response(secret).ok_or(Refused::Algorithm)?;
         let given = credentials.response.to_ascii_lowercase();

@@ -3,6 +3,7 @@ use crate::wire::Method;
 use proptest::prelude::*;
 
 const GET: Method<'static> = Method::Other(b"GET");
+const REGISTER: Covered<'static> = Covered { method: Method::Register, uri: b"sip:sip.example", body: b"" };
 const PASSWORD: Secret<'static> = Secret::Password(b"Circle of Life");
 
 fn authenticator(nonces: usize) -> Authenticator {
@@ -27,7 +28,7 @@ fn answered(challenge: &str, password: &[u8], count: u32) -> String {
     let challenge = Challenge::parse(challenge.as_bytes()).unwrap();
     let account = Account { username: b"alice", secret: Secret::Password(password) };
     let mut out = Vec::new();
-    answer(&challenge, &account, Method::Register, b"sip:sip.example", count, b"random", &mut out).unwrap();
+    answer(&challenge, &account, &REGISTER, count, b"random", &mut out).unwrap();
     String::from_utf8(out).unwrap()
 }
 
@@ -64,14 +65,15 @@ fn the_examples_of_the_rfcs_come_out() {
         let credentials = Credentials::parse(value.as_bytes()).unwrap();
         let inputs = digest::Inputs {
             algorithm: credentials.algorithm,
-            session: credentials.session,
+            session: credentials.session.then_some(&*credentials.nonce),
             username: &credentials.username,
             realm: &credentials.realm,
             nonce: &credentials.nonce,
             cnonce: &credentials.cnonce,
-            nc: credentials.nc.as_deref(),
+            protection: credentials.nc.as_deref().map(|nc| (Qop::Auth, nc)),
             method: GET.as_bytes(),
             uri: &credentials.uri,
+            body: b"",
         };
         let computed = inputs.response(Secret::Password(password.as_bytes())).unwrap();
         assert_eq!(String::from_utf8(computed).unwrap(), response, "{params}");
@@ -97,7 +99,7 @@ fn a_challenge_offers_each_algorithm_with_qop() {
     let offered: Vec<_> = values.clone().map(|value| Challenge::parse(value).unwrap().algorithm).collect();
     assert_eq!(offered, [Algorithm::Sha512_256, Algorithm::Sha256, Algorithm::Md5]);
     let topmost = Challenge::topmost(std::iter::once(&b"Basic realm=\"x\""[..]).chain(values)).unwrap();
-    assert!(topmost.stale && topmost.qop && topmost.algorithm == Algorithm::Sha512_256);
+    assert!(topmost.stale && topmost.qop == Some(Qop::Auth) && topmost.algorithm == Algorithm::Sha512_256);
 }
 
 /// RFC 3261 section 22.4, RFC 7616 sections 3.4 and 3.5: what is quoted and what is not, and a count of eight digits.
@@ -256,7 +258,7 @@ fn malformed_values_are_refused() {
         ("Digest realm=\"a, nonce=\"b\"", AuthError::Malformed),
         ("Digest realm=\"a\", nonce=\"b\", x", AuthError::Malformed),
         ("Digest realm=\"a\", nonce=\"b\", algorithm=SHA-1", AuthError::Algorithm),
-        ("Digest realm=\"a\", nonce=\"b\", qop=\"auth-int\"", AuthError::Qop),
+        ("Digest realm=\"a\", nonce=\"b\", qop=\"auth-conf, x\"", AuthError::Qop),
     ];
     for (value, error) in challenges {
         assert_eq!(Challenge::parse(value.as_bytes()), Err(error), "{value}");
@@ -292,7 +294,8 @@ fn quotes_and_backslashes_survive_the_way() {
     assert_eq!(&*challenge.realm, b"a \"b\\");
     let mut out = Vec::new();
     let account = Account { username: b"DOMAIN\\al\"ice", secret: PASSWORD };
-    answer(&challenge, &account, Method::Message, b"sip:b@c", 1, b"", &mut out).unwrap();
+    answer(&challenge, &account, &Covered { method: Method::Message, uri: b"sip:b@c", body: b"" }, 1, b"", &mut out)
+        .unwrap();
     let credentials = Credentials::parse(&out).unwrap();
     assert_eq!(&*credentials.username, b"DOMAIN\\al\"ice");
     assert_eq!(&*credentials.realm, b"a \"b\\");
