@@ -13,6 +13,7 @@ mod link;
 mod next_hop;
 mod private_places;
 mod queues;
+mod redirections;
 mod requests_to_sip;
 mod several_components;
 mod sip_over_tcp;

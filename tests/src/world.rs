@@ -53,6 +53,7 @@ pub fn settings() -> engine::Settings {
             large_requests: LargeRequests::Udp,
             connections: 8,
             host: "gw.example".into(),
+            redirects: sip_connector::Redirects::default(),
             on_acceptance: 202,
             start_max_forwards: 70,
             parallel: 1,

@@ -42,6 +42,9 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
             },
             connections: config.sip.limits.connections,
             host: config.gateway.name.clone(),
+            redirects: sip_connector::Redirects {
+                told: config.answers.redirect_to.iter().map(|domain| domain.as_str().into()).collect(),
+            },
             on_acceptance: config.answers.on_acceptance,
             start_max_forwards: config.gateway.start_max_forwards,
             parallel: config.sip.parallel,

@@ -165,6 +165,8 @@ fn what_cannot_be_together_is_named() {
             "sip.trusted[1].domains",
             "never match",
         ),
+        ("[answers]\nredirect_to = [\"b.example\"]".into(), "answers.redirect_to", "never match"),
+        ("[answers]\nredirect_to = [\"sip.example\"]".into(), "answers.redirect_to", "is no [[xmpp_domain]]"),
         ("[[sip.trusted]]\nnetworks = [\"10.0.0.1/8\"]".into(), "sip.trusted[1].networks[1]", "write \"10.0.0.0/8\""),
     ] {
         let told = wrong(&format!("{LEAST}{added}"));

@@ -48,6 +48,8 @@ pub struct Settings {
     pub connections: usize,
     /// What stands behind `@` in our Call-IDs.
     pub host: String,
+    /// Which redirections are believed.
+    pub redirects: Redirects,
     /// Status of the final response to what was handed on with no word to come: 202 or 200.
     pub on_acceptance: u16,
     /// Max-Forwards of a message that came without one.
@@ -58,6 +60,13 @@ pub struct Settings {
     pub queue_per_destination: usize,
     /// Messages that may wait in all.
     pub queue_in_all: usize,
+}
+
+/// Which redirections are believed. Whoever follows one sends a message, and those that come after it, to somebody else.
+#[derive(Clone, Debug, Default)]
+pub struct Redirects {
+    /// Domains of XMPP users that SIP senders may be told of with 301 and 302; about any other they get 410 and 480.
+    pub told: Vec<Box<str>>,
 }
 
 /// What carries requests larger than 1300 bytes to a next hop that is reached over UDP (RFC 3261 18.1.1).
@@ -215,7 +224,16 @@ impl Connector {
     /// Answers the request that `near` names with the response of its operation.
     pub fn respond(&mut self, now: Instant, near: u64, response: &Response<'_>, out: &mut Output) {
         let transaction = ServerKey::from(KeyData::from_ffi(near));
-        let answer = translate::status::from_cpim(&response.status, self.settings.on_acceptance);
+        let mut lines = Vec::new();
+        let answer = match &response.status {
+            Status::Failure(failure) => {
+                let Settings { redirects, presentations, .. } = &self.settings;
+                translate::status::redirection(failure, &redirects.told, presentations, &mut lines)
+            }
+            _ => None,
+        };
+        let usual = || translate::status::from_cpim(&response.status, self.settings.on_acceptance);
+        let answer = answer.unwrap_or_else(usual);
         self.stack.endpoint.respond(now, transaction, &answer, out);
     }
 

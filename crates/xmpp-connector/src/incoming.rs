@@ -73,7 +73,9 @@ impl Connector {
         let failure = match message.error {
             Some(error) => {
                 let full = from.contains('/');
-                Failure { reason: error::to_cpim(error.condition, full), text: error.text, alternate: None }
+                let new_address = error.alternate.as_deref();
+                let alternate = new_address.and_then(|text| address::from_uri(text, &self.settings.presentations));
+                Failure { reason: error::to_cpim(error.condition, full), text: error.text, alternate }
             }
             None => Reason::Undefined.into(),
         };

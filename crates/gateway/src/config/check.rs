@@ -88,6 +88,18 @@ pub(super) fn trusted(trusted: &[Trusted], sip_domains: &[Domain], problems: &mu
     }
 }
 
+/// A SIP sender is redirected to users that are on XMPP and shown on SIP.
+pub(super) fn redirect_to(to: &[String], sip_domains: &[Domain], xmpp_domains: &[Domain], problems: &mut Problems) {
+    let any = xmpp_domains.iter().any(|domain| domain.name.is_none());
+    for domain in to {
+        let is_named = |domains: &[Domain]| domains.iter().any(|known| known.name.as_ref() == Some(domain));
+        if is_named(sip_domains) || !(any || is_named(xmpp_domains)) {
+            let what = format!("{domain:?} is no [[xmpp_domain]], so that this could never match");
+            problems.add("answers.redirect_to", what);
+        }
+    }
+}
+
 /// Notes an address that peers could not answer to.
 pub(super) fn warn_about_addresses(sip: &Sip, warnings: &mut Vec<String>) {
     for (transport, advertised, key) in

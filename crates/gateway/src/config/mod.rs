@@ -185,7 +185,7 @@ impl Domain {
 }
 
 /// `[answers]`
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Answers {
     /// How long a SIP sender waits for the fate of a message.
     pub window: Duration,
@@ -193,6 +193,8 @@ pub struct Answers {
     pub on_acceptance: u16,
     /// What becomes of a bounce that comes after the answer.
     pub late_failure: LateFailure,
+    /// XMPP domains that SIP senders may be redirected to.
+    pub redirect_to: Vec<String>,
     /// Ask the far client for a receipt (XEP-0184).
     pub ask_receipts: bool,
 }
@@ -347,6 +349,7 @@ impl Builder {
         root.finish(&mut problems);
         check::presentations(&sip_domains, &xmpp_domains, &xmpp.components, &mut problems);
         check::trusted(&sip.trusted, &sip_domains, &mut problems);
+        check::redirect_to(&answers.redirect_to, &sip_domains, &xmpp_domains, &mut problems);
         // What was missing stands as a placeholder until here.
         problems.finish()?;
         check::warn_about_addresses(&sip, &mut warnings);
@@ -510,6 +513,7 @@ impl Builder {
                 })
                 .unwrap_or(202),
             late_failure: table.read("late_failure", problems, values::one_of(LATE)).unwrap_or(LateFailure::Text),
+            redirect_to: table.list("redirect_to", problems, values::domain).unwrap_or_default(),
             ask_receipts: table.read("ask_receipts", problems, values::flag).unwrap_or(false),
         };
         table.finish(problems);

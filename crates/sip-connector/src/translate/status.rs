@@ -6,9 +6,11 @@
 //! * never 6xx to MESSAGE (RFC 3428 section 7: 6xx says delivered but refused, and stops other forks): the 4xx code;
 //! * 401 and 407 need a challenge that we cannot make for somebody else: 403;
 //! * 405 only where one device refuses, and always with Allow; 501 otherwise;
+//! * `<gone/>` and `<redirect/>` are 301 and 302 only where the new domain is trusted ([`redirection`]);
 //! * `<unexpected-request/>` is 400, and `<service-unavailable/>` to a MESSAGE is 403.
 
-use cpim::{Failure, Reason, Status};
+use super::address;
+use cpim::{Failure, Presentations, Reason, Status};
 use sip::transaction::{Answer, Extra};
 
 /// What a status means on the wire of the request's sender. `on_acceptance` (200 or 202) answers what was handed on with
@@ -78,6 +80,28 @@ fn refusal<'a>(failure: &'a Failure<'_>) -> Answer<'a> {
     // The far side's words stand beside ours, never in their place: the phrase of the code is what SIP people know.
     let warning = failure.text.as_deref().or(warning);
     Answer { extra, warning, retry_after, ..Answer::new(status) }
+}
+
+/// 301 or 302 with the new address as Contact (RFC 7247 section 7.1, note 3), where a recipient is said to be elsewhere in
+/// one of the `trusted` domains: whoever follows it sends his messages there. `None` where there is nothing to follow.
+/// `lines` is an empty buffer.
+pub fn redirection<'a>(
+    failure: &Failure<'_>,
+    trusted: &[Box<str>],
+    presentations: &Presentations,
+    lines: &'a mut Vec<u8>,
+) -> Option<Answer<'a>> {
+    let status = match failure.reason {
+        Reason::Gone => 301,
+        Reason::Redirect => 302,
+        _ => return None,
+    };
+    let new = failure.alternate.as_ref().filter(|new| trusted.iter().any(|domain| **domain == *new.domain()))?;
+    let presented = presentations.present(new).ok()?;
+    lines.extend_from_slice(b"Contact: <");
+    address::write_presented(&presented, lines);
+    lines.extend_from_slice(b">\r\n");
+    Some(Answer { more: lines, ..Answer::new(status) })
 }
 
 /// What a final response to our MESSAGE means (RFC 7247 table 3 through the core's reasons). Codes that have no row are

@@ -57,6 +57,32 @@ pub fn to_cpim<'a>(jid: &JidParts<'a>, presentations: &Presentations) -> Result<
     Ok(presentations.recover(local, jid.domain.clone())?)
 }
 
+/// The home address behind the `xmpp:` URI or IRI (RFC 5122) that `<gone/>` and `<redirect/>` carry. `None` for other schemes,
+/// which are no address of an XMPP user, and for what no rule leads back from.
+pub fn from_uri(text: &str, presentations: &Presentations) -> Option<ImUri<'static>> {
+    let text = text.trim();
+    let path = text.split_at_checked(5).filter(|(scheme, _)| scheme.eq_ignore_ascii_case("xmpp:"))?.1;
+    // An authority names the account that is to be used, which here is nobody's business.
+    let path = match path.strip_prefix("//") {
+        Some(rest) => rest.split_once('/')?.1,
+        None => path,
+    };
+    let jid = path.split(['?', '#']).next()?;
+    let mut octets = jid.bytes();
+    let mut decoded = Vec::with_capacity(jid.len());
+    while let Some(octet) = octets.next() {
+        decoded.push(match octet {
+            b'%' => {
+                let mut digit = || char::from(octets.next()?).to_digit(16);
+                u8::try_from(digit()? * 16 + digit()?).ok()?
+            }
+            other => other,
+        });
+    }
+    let jid = parse(Cow::Owned(String::from_utf8(decoded).ok()?)).ok()?;
+    to_cpim(&jid, presentations).ok().map(ImUri::into_owned)
+}
+
 /// Appends the bare JID under which a foreign user is shown here, and gives the domain's place in it.
 pub fn write_presented(
     address: &ImUri<'_>,
@@ -105,6 +131,33 @@ mod tests {
             shown_as: if rule == Rule::Same { "".into() } else { "gw.xmpp.example".into() },
             rule,
         }])
+    }
+
+    #[test]
+    fn a_new_address_is_an_xmpp_uri() {
+        for (text, expected) in [
+            ("xmpp:romeo@afterlife.example", Some("romeo@afterlife.example")),
+            ("\n  XMPP:romeo@afterlife.example/tomb?message;body=x#y\n", Some("romeo@afterlife.example")),
+            ("xmpp://guest@xmpp.example/romeo@afterlife.example", Some("romeo@afterlife.example")),
+            (
+                "xmpp:nasty!%23$%25()*+,-.;=%3F%5B%5C%5D%5E_%60%7B%7C%7D~node@example.com",
+                Some("nasty!#$%()*+,-.;=?[\\]^_`{|}~node@example.com"),
+            ),
+            ("xmpp:juliet\\40sip.example@gw.xmpp.example", Some("juliet@sip.example")),
+            ("xmpp:afterlife.example", None),
+            ("romeo@afterlife.example", None),
+            ("sip:romeo@afterlife.example", None),
+            ("xmpp://guest@xmpp.example", None),
+            ("xmpp:a%zz@b.example", None),
+            ("xmpp:a%c3@b.example", None),
+            ("xmpp:a%00@b.example", None),
+            ("xmpp:", None),
+            ("\u{fc}\u{fc}\u{fc}", None),
+        ] {
+            let found = from_uri(text, &table(Rule::Encode));
+            let found = found.map(|address| format!("{}@{}", address.local(), address.domain()));
+            assert_eq!(found.as_deref(), expected, "{text}");
+        }
     }
 
     /// RFC 7247 sections 6.4 and 6.5, the XMPP half of each row.
