@@ -391,6 +391,16 @@ pub fn delta_seconds(value: &[u8]) -> Option<u32> {
     Some(chars::decimal(digits, u64::from(u32::MAX)).and_then(|value| u32::try_from(value).ok()).unwrap_or(u32::MAX))
 }
 
+/// Reads the seconds of a `Retry-After`, which a comment and parameters may follow (RFC 3261 section 20.33). `None` is not
+/// one.
+pub fn retry_after(value: &[u8]) -> Option<u32> {
+    let value = chars::trim(value);
+    let end = value.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(value.len());
+    let (seconds, rest) = value.split_at_checked(end)?;
+    let rest = chars::trim(rest);
+    if rest.is_empty() || rest.starts_with(b"(") || rest.starts_with(b";") { delta_seconds(seconds) } else { None }
+}
+
 /// A value without its line folds, each of which counts as one space (RFC 3261 section 7.3.1).
 pub fn unfold(value: &[u8]) -> Cow<'_, [u8]> {
     if memchr::memchr2(b'\r', b'\n', value).is_none() {

@@ -148,6 +148,25 @@ fn delta_seconds_are_capped_and_checked() {
     }
 }
 
+/// RFC 3261 20.33, with its examples.
+#[test]
+fn retry_after_may_have_a_comment_and_a_duration() {
+    for (value, seconds) in [
+        ("18000;duration=3600", Some(18000)),
+        ("120 (I'm in a meeting)", Some(120)),
+        ("120 (I'm in a meeting);duration=60", Some(120)),
+        (" 0 ; duration=1", Some(0)),
+        ("99999999999999", Some(u32::MAX)),
+        ("", None),
+        ("-1", None),
+        ("soon", None),
+        ("12x", None),
+        ("Fri, 20 Nov 2026 18:02:25 GMT", None),
+    ] {
+        assert_eq!(retry_after(value.as_bytes()), seconds, "{value}");
+    }
+}
+
 #[test]
 fn quotes_and_folds_are_undone() {
     assert_eq!(&*unquote(b"\"a \\\"b\\\\ \\c\""), b"a \"b\\ c");
