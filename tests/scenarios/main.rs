@@ -15,6 +15,7 @@ mod private_places;
 mod queues;
 mod redirections;
 mod requests_to_sip;
+mod routes;
 mod several_components;
 mod sip_over_tcp;
 mod sip_requests;

@@ -1,12 +1,12 @@
 //! SIP over TCP: RFC 3261 sections 18.1.1, 18.2.2, 18.3 and 18.4, RFC 5626 keep-alives.
 
-use entente_tests::world::{World, attribute, message, proxy, response, status};
-use sip::transaction::{Flow, Transport};
+use entente_tests::world::{World, attribute, message, proxy, response, route, status};
+use sip::transaction::Transport;
 use sip::transport::{BUSY, IDLE, PATIENCE};
 use sip_connector::LargeRequests;
 use std::net::SocketAddr;
 use std::time::Duration;
-use turn::{Input, SocketId};
+use turn::Input;
 
 /// A port of the proxy that it connects from.
 fn from(port: u16) -> SocketAddr {
@@ -24,9 +24,7 @@ fn stanza(n: u32, to: &str, body: &str) -> String {
 
 /// A world whose next hop is reached over TCP.
 fn tcp_world() -> World {
-    World::with(|settings| {
-        settings.sip.next_hop = Flow { transport: Transport::Tcp, socket: SocketId(0), peer: proxy(), stream: None };
-    })
+    World::with(|settings| settings.sip.routes = vec![route(&[Transport::Tcp])])
 }
 
 /// A world whose next hop is reached over UDP, and over TCP with what is large.
@@ -493,7 +491,7 @@ fn strangers_are_refused_over_tcp_as_over_udp() {
 #[test]
 fn too_much_that_waits_for_a_connection_is_refused() {
     let mut world = World::with(|settings| {
-        settings.sip.next_hop.transport = Transport::Tcp;
+        settings.sip.routes = vec![route(&[Transport::Tcp])];
         settings.sip.endpoint.max_unsent = 10_000;
     });
     for n in 1..=10 {

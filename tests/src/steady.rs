@@ -36,7 +36,7 @@ impl Steady {
     /// A gateway at rest, with SIP over TCP.
     pub fn over_tcp() -> Self {
         let mut settings = world::settings();
-        settings.sip.next_hop.transport = Transport::Tcp;
+        settings.sip.routes = vec![world::route(&[Transport::Tcp])];
         let mut steady = Self::with(settings);
         let stream = steady.engine.output().open();
         let (listener, peer) = (world::TCP_LISTENER, steady.proxy);

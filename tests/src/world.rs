@@ -2,8 +2,9 @@
 
 use cpim::{DomainPattern, PeerId, Policy, Presentation, Presentations, Rule, Side};
 use engine::{Engine, LateFailure};
+use sip::route_set::RouteSet;
 use sip::transaction::{Flow, Transport};
-use sip_connector::LargeRequests;
+use sip_connector::{LargeRequests, Route};
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant, SystemTime};
@@ -25,6 +26,18 @@ pub const SECRET: &str = "montague";
 /// The proxy's address.
 pub fn proxy() -> SocketAddr {
     PROXY.parse().expect("an address")
+}
+
+/// The route to the proxy, over these transports in this order; the way is congestion-safe.
+pub fn route(transports: &[Transport]) -> Route {
+    let hop = |&transport| Flow { transport, socket: SocketId(0), peer: proxy(), stream: None };
+    Route {
+        domain: DomainPattern::Any,
+        next_hops: transports.iter().map(hop).collect(),
+        route_set: RouteSet::default(),
+        congestion_safe: true,
+        path_mtu: None,
+    }
 }
 
 /// Settings of the world: `sip.example` behind the proxy and `xmpp.example` behind the server, each shown as it is.
@@ -49,7 +62,7 @@ pub fn settings() -> engine::Settings {
             endpoint,
             presentations: same("xmpp.example"),
             trusted: vec![("192.0.2.9/32".parse().expect("a network"), PeerId(1))],
-            next_hop: Flow { transport: Transport::Udp, socket: SocketId(0), peer: proxy(), stream: None },
+            routes: vec![route(&[Transport::Udp])],
             large_requests: LargeRequests::Udp,
             connections: 8,
             host: "gw.example".into(),

@@ -39,6 +39,10 @@ pub struct Counters {
     pub sip: sip_connector::EndpointCounters,
     /// The SIP connections'.
     pub sip_connections: sip_connector::ConnectionCounters,
+    /// The SIP routes'.
+    pub sip_routes: sip_connector::RouteCounters,
+    /// SIP next hops that did not do their part when they were last asked.
+    pub failing_next_hops: usize,
     /// The XMPP connector's.
     pub xmpp: xmpp_connector::Counters,
     /// Bounces that came after their message was answered.
@@ -105,6 +109,8 @@ impl Engine {
             relay: self.relay.counters().clone(),
             sip: *self.sip.counters(),
             sip_connections: *self.sip.connections(),
+            sip_routes: *self.sip.routes(),
+            failing_next_hops: self.sip.failing_next_hops(),
             xmpp: self.xmpp.counters().clone(),
             late_failures: self.late.count(),
             in_flight: self.relay.in_flight(),

@@ -34,7 +34,10 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
             endpoint: endpoint(config),
             presentations: presentations(&config.xmpp_domains),
             trusted,
-            next_hop: next_hop(config, next_hops),
+            routes: vec![sip_connector::Route {
+                congestion_safe: true,
+                ..sip_connector::Route::to(next_hop(config, next_hops))
+            }],
             large_requests: match config.sip.large_requests {
                 LargeRequests::TcpThenUdp => sip_connector::LargeRequests::TcpThenUdp,
                 LargeRequests::Tcp => sip_connector::LargeRequests::Tcp,

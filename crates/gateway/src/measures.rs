@@ -13,6 +13,7 @@ pub fn measure(counters: &engine::Counters, metrics: &mut Metrics) {
     metrics.gauge("entente_component_streams_up", help, &[], u64::from(counters.xmpp_up));
     sip(&counters.sip, metrics);
     sip_connections(&counters.sip_connections, metrics);
+    sip_routes(counters, metrics);
     xmpp(&counters.xmpp, metrics);
 }
 
@@ -97,6 +98,24 @@ fn sip_connections(counters: &sip_connector::ConnectionCounters, metrics: &mut M
         let help = "TCP connections that were closed on SIP peers, by reason.";
         metrics.counter("entente_sip_connections_closed_total", help, &[("reason", reason)], value);
     }
+}
+
+fn sip_routes(counters: &engine::Counters, metrics: &mut Metrics) {
+    let routes = &counters.sip_routes;
+    for (reason, value) in [
+        ("unavailable", routes.moved_unavailable),
+        ("unreachable", routes.moved_unreachable),
+        ("silent", routes.moved_silent),
+    ] {
+        let help = "Requests that went on to another next hop, by what was wrong with the one before.";
+        metrics.counter("entente_sip_failovers_total", help, &[("reason", reason)], value);
+    }
+    let help = "Messages refused because every next hop has asked to be left alone.";
+    metrics.counter("entente_sip_held_off_total", help, &[], routes.held_off);
+    let help = "Messages refused because they were larger than their route takes.";
+    metrics.counter("entente_sip_too_large_for_route_total", help, &[], routes.too_large);
+    let help = "Next hops that failed when they were last asked.";
+    metrics.gauge("entente_sip_failing_next_hops", help, &[], counters.failing_next_hops as u64);
 }
 
 fn xmpp(counters: &xmpp_connector::Counters, metrics: &mut Metrics) {

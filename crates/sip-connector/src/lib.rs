@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 mod outgoing;
+mod routes;
 mod stack;
 pub mod translate;
 
@@ -25,6 +26,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 use turn::{Input, Minter, Output, StreamId};
 
+pub use routes::{Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, MOST_NEXT_HOPS, Route};
 pub use sip::endpoint::Counters as EndpointCounters;
 pub use sip::transport::Counters as ConnectionCounters;
 
@@ -40,8 +42,8 @@ pub struct Settings {
     pub presentations: Presentations,
     /// Networks that requests may come from, and whose they are; where they overlap, the narrowest counts.
     pub trusted: Vec<(IpNet, PeerId)>,
-    /// Where requests to SIP users go. A TCP flow without a stream is connected to when needed.
-    pub next_hop: Flow,
+    /// Where requests to SIP users go.
+    pub routes: Vec<Route>,
     /// What carries a request that is large for a datagram, where the next hop is reached over UDP.
     pub large_requests: LargeRequests,
     /// Most connections at a time, accepted and ordered ones together.
@@ -264,6 +266,16 @@ impl Connector {
     /// The endpoint's counters.
     pub fn counters(&self) -> &endpoint::Counters {
         self.stack.endpoint.counters()
+    }
+
+    /// The counters of the routes.
+    pub fn routes(&self) -> &RouteCounters {
+        self.stack.routes.counters()
+    }
+
+    /// Next hops that did not do their part when they were last asked.
+    pub fn failing_next_hops(&self) -> usize {
+        self.stack.routes.failing()
     }
 
     /// The counters of the connections.

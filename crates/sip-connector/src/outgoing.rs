@@ -2,14 +2,17 @@
 //!
 //! ```text
 //!  send() --- nothing open there ---> open --- final response, Timer F ---> concluded
-//!     \                                ^                                        |
-//!      `--- something open ---> waiting, in order ------ the next one starts <--'
+//!     \                              | ^  ^                                     |
+//!      \            no answer, 503:   `-'   `--------- the next one starts <------|
+//!       \         to the next hop                                               |
+//!        `--- something open ---> waiting, in order -----------------------------'
 //! ```
 //!
-//! A next hop that does not answer fails what waits behind the message that found it out, so that nobody waits for a
-//! time-out of its own for each message before his.
+//! What waits behind a message goes where that one was taken. When no next hop is left for it, what waits fails with it, so
+//! that nobody waits for a time-out of its own for each message before his.
 
 use crate::Settings;
+use crate::routes::{Journey, RouteId, Verdict};
 use crate::stack::{Carrier, Stack};
 use crate::translate::{address, content, status};
 use cpim::{Admitted, Failure, ImUri, OperationKey, PresentationError, Presentations, Reason, Status};
@@ -28,11 +31,13 @@ slotmap::new_key_type! {
     struct DestinationKey;
 }
 
+/// Of the tag of a From: 64 bits.
+const TAG_DIGITS: usize = 13;
 /// Words of the far side are cut to this many octets.
 const LONGEST_TEXT: usize = 256;
 
-/// A message that waits: From, Call-ID, Content-Type, further lines and body one after the other.
-struct Waiting {
+/// What is sent of a message that waits or may have to be sent again: From, Call-ID, Content-Type, further lines and body one after the other.
+struct Kept {
     bytes: Vec<u8>,
     from_end: usize,
     call_id_end: usize,
@@ -41,7 +46,7 @@ struct Waiting {
     max_forwards: u8,
 }
 
-impl Waiting {
+impl Kept {
     fn new(parts: &Parts<'_>, mut bytes: Vec<u8>) -> Self {
         bytes.extend_from_slice(parts.from);
         let from_end = bytes.len();
@@ -70,17 +75,25 @@ impl Waiting {
 struct Row {
     operation: OperationKey,
     destination: DestinationKey,
-    /// `None` once it is open: the transaction has its own copy. Except where it may have to be sent a second time, by
-    /// datagram.
-    waiting: Option<Waiting>,
-    /// It went over a connection.
-    connected: bool,
+    /// `None` where it is open and nothing but its answer is left to come: the transaction has its own copy.
+    kept: Option<Kept>,
+    /// Where it was sent to; `None` while it waits.
+    open: Option<Open>,
+    /// The tag of its From, the same wherever it is sent.
+    tag: u64,
     next: Option<MessageKey>,
+}
+
+#[derive(Clone, Copy)]
+struct Open {
+    journey: Journey,
+    carrier: Carrier,
 }
 
 /// A destination URI with a transaction of ours open.
 struct Destination {
     uri: Vec<u8>,
+    route: RouteId,
     open: usize,
     first: Option<MessageKey>,
     last: Option<MessageKey>,
@@ -104,8 +117,9 @@ pub(crate) struct Outgoing {
     destinations: SlotMap<DestinationKey, Destination>,
     by_uri: HashTable<DestinationKey>,
     hasher: ahash::RandomState,
-    /// Failed behind a message that found the way dead; told one by one.
-    failed: VecDeque<(OperationKey, Reason)>,
+    /// Failed behind another message, or when their turn came; told one by one.
+    failed: VecDeque<(OperationKey, Failure<'static>)>,
+    tags: Minter,
     waiting: usize,
     pool: Pool,
     scratch: Vec<u8>,
@@ -125,6 +139,7 @@ impl Outgoing {
             by_uri: HashTable::new(),
             hasher: ahash::RandomState::with_seeds(a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64),
             failed: VecDeque::new(),
+            tags: minter.derive("tags of From"),
             waiting: 0,
             pool: Pool::new(),
             scratch: Vec::new(),
@@ -150,6 +165,9 @@ impl Outgoing {
         out: &mut Output,
     ) -> Result<(), Failure<'static>> {
         let message = &admitted.message;
+        let Some(route) = stack.routes.find(message.destination.0.domain()) else {
+            return Err(Reason::RemoteServerNotFound.into());
+        };
         let mut scratch = std::mem::take(&mut self.scratch);
         scratch.clear();
         let ends = self.write_addresses(&message.source.0, &message.destination.0, &mut scratch);
@@ -168,7 +186,8 @@ impl Outgoing {
                 body: &message.content.body,
                 max_forwards: message.max_forwards.0,
             };
-            self.enter(now, admitted.operation, &scratch[..uri_end], &parts, stack, out).map_err(Failure::from)
+            let key = self.destination(&scratch[..uri_end], route);
+            self.enter(now, admitted.operation, key, &parts, stack, out)
         });
         self.scratch = scratch;
         result
@@ -197,34 +216,36 @@ impl Outgoing {
         &mut self,
         now: Instant,
         operation: OperationKey,
-        uri: &[u8],
+        key: DestinationKey,
         parts: &Parts<'_>,
         stack: &mut Stack,
         out: &mut Output,
-    ) -> Result<(), Reason> {
-        let key = self.destination(uri);
+    ) -> Result<(), Failure<'static>> {
+        let tag = self.tags.mint() as u64;
         let row = &self.destinations[key];
+        let message = Row { operation, destination: key, kept: None, open: None, tag, next: None };
         if row.open < self.parallel && row.count == 0 {
-            let row = Row { operation, destination: key, waiting: None, connected: false, next: None };
-            let message = self.messages.insert(row);
-            match start(now, message, uri, parts, stack, out) {
-                Ok(carrier) => {
-                    self.destinations[key].open += 1;
-                    self.on_started(message, carrier, parts);
-                    return Ok(());
+            let message = self.messages.insert(message);
+            return match self.begin(now, message, parts, stack, out) {
+                Ok(keep) => {
+                    if keep {
+                        let kept = Kept::new(parts, self.pool.take());
+                        self.messages[message].kept = Some(kept);
+                    }
+                    Ok(())
                 }
-                Err(reason) => {
+                Err(failure) => {
                     self.messages.remove(message);
                     self.release_if_idle(key);
-                    return Err(reason);
+                    Err(failure)
                 }
-            }
+            };
         }
         if row.count >= self.queue_per_destination || self.waiting >= self.queue_in_all {
-            return Err(Reason::Congested);
+            return Err(Reason::Congested.into());
         }
-        let waiting = Some(Waiting::new(parts, self.pool.take()));
-        let message = self.messages.insert(Row { operation, destination: key, waiting, connected: false, next: None });
+        let kept = Some(Kept::new(parts, self.pool.take()));
+        let message = self.messages.insert(Row { kept, ..message });
         let row = &mut self.destinations[key];
         match row.last.replace(message) {
             Some(last) => self.messages[last].next = Some(message),
@@ -235,15 +256,70 @@ impl Outgoing {
         Ok(())
     }
 
+    /// Sends a message to the first next hop of its route. Gives whether its parts may be needed again.
+    fn begin(
+        &mut self,
+        now: Instant,
+        message: MessageKey,
+        parts: &Parts<'_>,
+        stack: &mut Stack,
+        out: &mut Output,
+    ) -> Result<bool, Failure<'static>> {
+        let key = self.messages[message].destination;
+        let journey = stack.routes.begin(now, self.destinations[key].route).ok_or_else(held_off)?;
+        let keep = self.start(now, message, journey, parts, stack, out)?;
+        self.destinations[key].open += 1;
+        Ok(keep)
+    }
+
+    /// Sends a message to where its journey has come. Gives whether its parts may be needed again.
+    fn start(
+        &mut self,
+        now: Instant,
+        message: MessageKey,
+        journey: Journey,
+        parts: &Parts<'_>,
+        stack: &mut Stack,
+        out: &mut Output,
+    ) -> Result<bool, Failure<'static>> {
+        let row = &mut self.messages[message];
+        let uri = &self.destinations[row.destination].uri[..];
+        let mut to = smallvec::SmallVec::<[u8; 128]>::new();
+        to.push(b'<');
+        to.extend_from_slice(uri);
+        to.push(b'>');
+        let mut tag = smallvec::SmallVec::<[u8; 16]>::new();
+        turn::write_base32(row.tag.into(), TAG_DIGITS, &mut tag);
+        let request = RequestParts {
+            method: Method::Message,
+            uri,
+            from: parts.from,
+            from_tag: Some(&tag),
+            to: &to,
+            call_id: parts.call_id,
+            cseq: 1,
+            max_forwards: parts.max_forwards,
+            route: b"",
+            more: parts.more,
+            content_type: (!parts.content_type.is_empty()).then_some(parts.content_type),
+            body: parts.body,
+            branch: None,
+        };
+        let carrier = stack.request(now, journey, &request, message.data().as_ffi(), out).map_err(not_sent)?;
+        row.open = Some(Open { journey, carrier });
+        Ok(carrier == Carrier::ConnectionOrDatagram || stack.routes.has_more(journey))
+    }
+
     /// The row of a destination, made if there is none.
-    fn destination(&mut self, uri: &[u8]) -> DestinationKey {
+    fn destination(&mut self, uri: &[u8], route: RouteId) -> DestinationKey {
         let hash = self.hasher.hash_one(uri);
         if let Some(&key) = self.by_uri.find(hash, |&key| self.destinations[key].uri == uri) {
             return key;
         }
         let mut text = self.pool.take();
         text.extend_from_slice(uri);
-        let key = self.destinations.insert(Destination { uri: text, open: 0, first: None, last: None, count: 0 });
+        let row = Destination { uri: text, route, open: 0, first: None, last: None, count: 0 };
+        let key = self.destinations.insert(row);
         let (hasher, destinations) = (&self.hasher, &self.destinations);
         self.by_uri.insert_unique(hash, key, |&key| hasher.hash_one(&destinations[key].uri[..]));
         key
@@ -262,20 +338,21 @@ impl Outgoing {
         }
     }
 
-    fn pop_waiting(&mut self, key: DestinationKey) -> Option<(MessageKey, Waiting)> {
+    fn pop_waiting(&mut self, key: DestinationKey) -> Option<(MessageKey, Kept)> {
         let row = self.destinations.get_mut(key)?;
         let message = row.first?;
-        let waiting = self.messages[message].waiting.take()?;
+        let kept = self.messages[message].kept.take()?;
         row.first = self.messages[message].next.take();
         if row.first.is_none() {
             row.last = None;
         }
         row.count -= 1;
         self.waiting -= 1;
-        Some((message, waiting))
+        Some((message, kept))
     }
 
-    /// A client transaction has ended: gives the fate of its operation and starts what waited behind it.
+    /// A client transaction has ended: sends its message somewhere else, or gives the fate of its operation and starts what
+    /// waited behind it.
     pub(crate) fn ended<'a>(
         &mut self,
         now: Instant,
@@ -285,77 +362,76 @@ impl Outgoing {
         out: &mut Output,
     ) -> Option<(OperationKey, Status<'a>)> {
         let message = MessageKey::from(KeyData::from_ffi(token));
-        let mut again = Ok(());
-        if let Some(kept) = self.messages.get_mut(message)?.waiting.take() {
-            if matches!(outcome, Outcome::TransportFailed) && stack.is_refused(now) {
-                let uri = &self.destinations[self.messages[message].destination].uri;
-                again = start(now, message, uri, &kept.parts(), stack, out).map(|_| ());
-                if again.is_ok() {
-                    self.pool.give(kept.bytes);
-                    self.messages[message].connected = false;
-                    return None;
-                }
-            }
-            self.pool.give(kept.bytes);
-        }
-        let row = self.messages.remove(message)?;
-        let (status, way_is_dead) = match outcome {
-            _ if again.is_err() => (Status::Failure(again.err().map_or_else(unreachable, Failure::from)), None),
-            Outcome::Final(response) => (self.final_status(response), None),
-            // RFC 3261 section 8.1.3.1: a time-out counts as 408, a transport failure as 503. Both tell the XMPP user that
-            // the other side is not to be had for now.
-            Outcome::TimedOut => (Status::Failure(unreachable()), Some(Reason::RemoteServerTimeout)),
-            // A connection that stood was lost: that says nothing of the next one.
-            Outcome::TransportFailed if row.connected && !stack.is_refused(now) => {
-                (Status::Failure(unreachable()), None)
-            }
-            Outcome::TransportFailed => (Status::Failure(unreachable()), Some(Reason::RemoteServerTimeout)),
+        let row = self.messages.get_mut(message)?;
+        let open = row.open?;
+        let kept = row.kept.take();
+        let verdict = stack.judge(now, open.journey, open.carrier, outcome);
+        let next = match verdict {
+            Verdict::Over => None,
+            Verdict::ByDatagram => Some(open.journey),
+            Verdict::Elsewhere(cause) if kept.is_some() => stack.routes.go_on(now, open.journey, cause),
+            Verdict::Elsewhere(_) => None,
         };
+        let again = match (next, &kept) {
+            (Some(journey), Some(kept)) => Some(self.start(now, message, journey, &kept.parts(), stack, out)),
+            _ => None,
+        };
+        if let Some(kept) = kept {
+            match self.messages.get_mut(message) {
+                Some(row) if again == Some(Ok(true)) => row.kept = Some(kept),
+                _ => self.pool.give(kept.bytes),
+            }
+        }
+        let (status, way_is_dead) = match again {
+            Some(Ok(_)) => return None,
+            Some(Err(failure)) => (Status::Failure(failure), false),
+            None => self.fate(now, open, outcome, stack),
+        };
+        let row = self.messages.remove(message)?;
         let key = row.destination;
         if let Some(destination) = self.destinations.get_mut(key) {
             destination.open -= 1;
         }
-        match way_is_dead {
-            Some(reason) => {
-                while let Some((message, waiting)) = self.pop_waiting(key) {
-                    self.pool.give(waiting.bytes);
-                    if let Some(row) = self.messages.remove(message) {
-                        self.failed.push_back((row.operation, reason));
-                    }
+        if way_is_dead {
+            while let Some((message, kept)) = self.pop_waiting(key) {
+                self.pool.give(kept.bytes);
+                if let Some(row) = self.messages.remove(message) {
+                    self.failed.push_back((row.operation, unreachable()));
                 }
             }
-            None => self.start_next(now, key, stack, out),
+        } else {
+            self.start_next(now, key, stack, out);
         }
         self.release_if_idle(key);
         Some((row.operation, status))
     }
 
-    /// A message is on its way. One that may have to go another way is kept until it is known.
-    fn on_started(&mut self, message: MessageKey, carrier: Carrier, parts: &Parts<'_>) {
-        if carrier == Carrier::Datagram {
-            return;
-        }
-        if let Some(row) = self.messages.get_mut(message) {
-            row.connected = true;
-            if carrier == Carrier::ConnectionOrDatagram {
-                row.waiting = Some(Waiting::new(parts, self.pool.take()));
+    /// What a transaction that was the last one means for its message, and whether what waits behind it has nowhere to go
+    /// either.
+    fn fate<'a>(&self, now: Instant, open: Open, outcome: &Outcome<'a>, stack: &Stack) -> (Status<'a>, bool) {
+        match outcome {
+            Outcome::Final(response) => (self.final_status(response), false),
+            // RFC 3261 section 8.1.3.1: a time-out counts as 408, a transport failure as 503. Both tell the XMPP user that
+            // the other side is not to be had for now.
+            Outcome::TimedOut { .. } => (Status::Failure(unreachable()), true),
+            // A connection that stood was lost: that says nothing of the next one.
+            Outcome::TransportFailed => {
+                let lost = open.carrier != Carrier::Datagram && !stack.routes.is_refused(now, open.journey);
+                (Status::Failure(unreachable()), !lost)
             }
         }
     }
 
     fn start_next(&mut self, now: Instant, key: DestinationKey, stack: &mut Stack, out: &mut Output) {
         while self.destinations.get(key).is_some_and(|row| row.open < self.parallel) {
-            let Some((message, waiting)) = self.pop_waiting(key) else { return };
-            match start(now, message, &self.destinations[key].uri, &waiting.parts(), stack, out) {
-                Ok(carrier) => {
-                    self.destinations[key].open += 1;
-                    self.on_started(message, carrier, &waiting.parts());
-                    self.pool.give(waiting.bytes);
-                }
-                Err(reason) => {
-                    self.pool.give(waiting.bytes);
+            let Some((message, kept)) = self.pop_waiting(key) else { return };
+            match self.begin(now, message, &kept.parts(), stack, out) {
+                Ok(true) => self.messages[message].kept = Some(kept),
+                Ok(false) => self.pool.give(kept.bytes),
+                Err(failure) => {
+                    self.pool.give(kept.bytes);
                     if let Some(row) = self.messages.remove(message) {
-                        self.failed.push_back((row.operation, reason));
+                        self.failed.push_back((row.operation, failure));
                     }
                 }
             }
@@ -369,6 +445,10 @@ impl Outgoing {
         };
         let mut failure = Failure::from(reason);
         failure.text = phrase(response.reason);
+        if response.status == 503 && response.head.first(HeaderName::RetryAfter).is_some() {
+            // It says when; without it, it is a 500 (RFC 3261 21.5.4).
+            failure.reason = Reason::Overloaded;
+        }
         if matches!(reason, Reason::Gone | Reason::Redirect) && response.status < 400 {
             failure.alternate = response
                 .head
@@ -385,8 +465,7 @@ impl Outgoing {
 
     /// The next operation that failed behind another one.
     pub(crate) fn poll_failed(&mut self) -> Option<(OperationKey, Status<'static>)> {
-        let (operation, reason) = self.failed.pop_front()?;
-        let failure = if reason == Reason::RemoteServerTimeout { unreachable() } else { reason.into() };
+        let (operation, failure) = self.failed.pop_front()?;
         Some((operation, Status::Failure(failure)))
     }
 }
@@ -412,36 +491,22 @@ fn phrase(raw: &[u8]) -> Option<Cow<'_, str>> {
     Some(text)
 }
 
-fn start(
-    now: Instant,
-    message: MessageKey,
-    uri: &[u8],
-    parts: &Parts<'_>,
-    stack: &mut Stack,
-    out: &mut Output,
-) -> Result<Carrier, Reason> {
-    let mut to = smallvec::SmallVec::<[u8; 128]>::new();
-    to.push(b'<');
-    to.extend_from_slice(uri);
-    to.push(b'>');
-    let request = RequestParts {
-        method: Method::Message,
-        uri,
-        from: parts.from,
-        to: &to,
-        call_id: parts.call_id,
-        cseq: 1,
-        max_forwards: parts.max_forwards,
-        more: parts.more,
-        content_type: (!parts.content_type.is_empty()).then_some(parts.content_type),
-        body: parts.body,
-        branch: None,
-        from_tag: None,
+fn not_sent(error: SendError) -> Failure<'static> {
+    let (reason, text) = match error {
+        SendError::TableFull => (Reason::Overloaded, None),
+        SendError::StreamFull => (Reason::Congested, None),
+        // RFC 7572 section 6.
+        SendError::TooLarge => (Reason::TooLarge, Some("the message is longer than the way to its receiver takes")),
+        _ => (Reason::InternalError, None),
     };
-    stack.request(now, &request, message.data().as_ffi(), out).map_err(|error| match error {
-        SendError::TableFull => Reason::Overloaded,
-        SendError::StreamFull => Reason::Congested,
-        SendError::TooLarge => Reason::TooLarge,
-        _ => Reason::InternalError,
-    })
+    Failure { reason, text: text.map(Cow::Borrowed), alternate: None }
+}
+
+/// Every next hop has asked to be left alone for a time (RFC 3261 21.5.4).
+fn held_off() -> Failure<'static> {
+    Failure {
+        reason: Reason::Overloaded,
+        text: Some(Cow::Borrowed("the SIP side takes nothing for the moment")),
+        alternate: None,
+    }
 }

@@ -1,18 +1,15 @@
 //! The SIP stack below the connector: transactions, the connections they go over, and what carries a request (RFC 3261
 //! 18.1.1).
 
+use crate::routes::{Journey, Routes, Verdict};
 use crate::{LargeRequests, Settings};
-use sip::endpoint::{self, Ended, Endpoint, RequestParts, SendError};
+use sip::endpoint::{self, Ended, Endpoint, Outcome, RequestParts, SendError};
+use sip::route_set::Routed;
 use sip::transaction::{Flow, Transport};
 use sip::transport::{Arrived, Connections};
 use std::net::SocketAddr;
-use std::time::{Duration, Instant};
-use turn::{Input, Minter, Output};
-
-/// RFC 3261 18.1.1: where the path MTU is not known, a request larger than this goes over a congestion controlled transport.
-const LARGEST_DATAGRAM_REQUEST: usize = 1300;
-/// A next hop that has refused a connection for a large request is not asked again for so long.
-const REFUSAL_KEPT: Duration = Duration::from_secs(60);
+use std::time::Instant;
+use turn::{Input, Minter, Output, SocketId};
 
 /// What carries a request that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,14 +20,13 @@ pub(crate) enum Carrier {
     ConnectionOrDatagram,
 }
 
-/// Endpoint and connections.
+/// Endpoint, connections and routes.
 pub(crate) struct Stack {
     pub(crate) endpoint: Endpoint,
     pub(crate) connections: Connections,
-    next_hop: Flow,
+    pub(crate) routes: Routes,
     large_requests: LargeRequests,
-    /// The next hop takes no connections, as far as is known.
-    refused_until: Option<Instant>,
+    scratch: Vec<u8>,
     closed: bool,
 }
 
@@ -39,9 +35,9 @@ impl Stack {
         Self {
             connections: Connections::new(&endpoint.limits, settings.connections),
             endpoint: Endpoint::new(endpoint, minter.derive("sip endpoint")),
-            next_hop: settings.next_hop,
+            routes: Routes::new(&settings.routes),
             large_requests: settings.large_requests,
-            refused_until: None,
+            scratch: Vec::new(),
             closed: false,
         }
     }
@@ -83,10 +79,8 @@ impl Stack {
                 (0, None)
             }
             Input::Closed { stream, .. } => {
-                if let Some(lost) = self.connections.handle_closed(stream)
-                    && lost.peer == self.next_hop.peer
-                {
-                    self.refused_until = (!lost.stood).then(|| now + REFUSAL_KEPT);
+                if let Some(lost) = self.connections.handle_closed(stream) {
+                    self.routes.on_lost(now, lost.peer, lost.stood);
                 }
                 self.endpoint.handle_closed(stream);
                 (0, None)
@@ -95,51 +89,60 @@ impl Stack {
         }
     }
 
-    /// Sends a request to the next hop.
+    /// Sends a request to the next hop that its message is at. Route lines and Request-URI are written as the route set asks
+    /// for them; `parts` name the remote target.
     pub(crate) fn request(
         &mut self,
         now: Instant,
+        journey: Journey,
         parts: &RequestParts<'_>,
         token: u64,
         out: &mut Output,
     ) -> Result<Carrier, SendError> {
-        if self.next_hop.transport == Transport::Tcp {
-            return self.request_by_connection(now, parts, token, out);
+        let Some(leg) = self.routes.leg(now, journey) else { return Err(SendError::StreamGone) };
+        let Routed { uri, lines } = leg.route_set.apply(parts.uri, &mut self.scratch);
+        let parts = &RequestParts { uri, route: lines, ..*parts };
+        let sender = &mut Sender { now, endpoint: &mut self.endpoint, connections: &mut self.connections, token, out };
+        let flow = leg.flow;
+        if !leg.congestion_safe {
+            // Whatever carries it here, somebody further on may use UDP (RFC 3428 section 8).
+            let sent = match flow.transport {
+                Transport::Udp => sender.by_datagram(flow, leg.largest, parts).map(|()| Carrier::Datagram),
+                Transport::Tcp => sender.by_connection(flow, leg.largest, parts).map(|_| Carrier::Connection),
+            };
+            if sent == Err(SendError::TooLarge) {
+                self.routes.on_too_large();
+            }
+            return sent;
         }
-        let by_connection = match self.large_requests {
+        if flow.transport == Transport::Tcp {
+            return sender.by_connection(flow, usize::MAX, parts).map(|_| Carrier::Connection);
+        }
+        let connects = match self.large_requests {
             LargeRequests::Udp => false,
             LargeRequests::Tcp => true,
-            LargeRequests::TcpThenUdp => !self.is_refused(now),
+            LargeRequests::TcpThenUdp => !leg.refused,
         };
-        if by_connection {
-            let (target, largest) = (self.next_hop, LARGEST_DATAGRAM_REQUEST);
-            match self.endpoint.request_within(now, target, largest, parts, token, out) {
-                Err(SendError::TooLarge) => self.request_by_connection(now, parts, token, out),
-                sent => sent.map(|_| Carrier::Datagram),
+        if !connects {
+            return sender.by_datagram(flow, usize::MAX, parts).map(|()| Carrier::Datagram);
+        }
+        match sender.by_datagram(flow, leg.largest, parts) {
+            Err(SendError::TooLarge) => {
+                let connecting = sender.by_connection(flow, usize::MAX, parts)?;
+                let tentative = connecting && self.large_requests == LargeRequests::TcpThenUdp;
+                Ok(if tentative { Carrier::ConnectionOrDatagram } else { Carrier::Connection })
             }
-        } else {
-            self.endpoint.request(now, self.next_hop, parts, token, out).map(|_| Carrier::Datagram)
+            sent => sent.map(|()| Carrier::Datagram),
         }
     }
 
-    fn request_by_connection(
-        &mut self,
-        now: Instant,
-        parts: &RequestParts<'_>,
-        token: u64,
-        out: &mut Output,
-    ) -> Result<Carrier, SendError> {
-        let flow = self.connections.reach(now, &self.next_hop, out).map_err(|_| SendError::TableFull)?;
-        self.endpoint.request(now, flow, parts, token, out)?;
-        let tentative = self.next_hop.transport == Transport::Udp
-            && self.large_requests == LargeRequests::TcpThenUdp
-            && flow.stream.is_some_and(|stream| self.connections.is_connecting(stream));
-        Ok(if tentative { Carrier::ConnectionOrDatagram } else { Carrier::Connection })
-    }
-
-    /// Whether the next hop has refused the last connection, not long ago.
-    pub(crate) fn is_refused(&self, now: Instant) -> bool {
-        self.refused_until.is_some_and(|until| now < until)
+    /// A transaction has ended: notes what it says of the next hop, and tells what is to be done with its message.
+    pub(crate) fn judge(&mut self, now: Instant, journey: Journey, carrier: Carrier, outcome: &Outcome<'_>) -> Verdict {
+        let failed = matches!(outcome, Outcome::TransportFailed);
+        if failed && carrier == Carrier::ConnectionOrDatagram && self.routes.is_refused(now, journey) {
+            return Verdict::ByDatagram;
+        }
+        self.routes.judge(now, journey, carrier != Carrier::Datagram, outcome)
     }
 
     /// Does what is due. Called until it returns `None`.
@@ -153,10 +156,11 @@ impl Stack {
 
     /// Over another connection than the request came (18.2.2).
     fn send_elsewhere(&mut self, now: Instant, peer: SocketAddr, bytes: &[u8], out: &mut Output) {
-        let target = Flow { transport: Transport::Tcp, peer, ..self.next_hop };
         if self.closed {
             return;
         }
+        // Connections are made from whatever address the system finds; the socket tells nothing here.
+        let target = Flow { transport: Transport::Tcp, socket: SocketId(0), peer, stream: None };
         if let Ok(Flow { stream: Some(stream), .. }) = self.connections.reach(now, &target, out)
             && let Some(buffer) = out.stream(stream)
         {
@@ -172,5 +176,28 @@ impl Stack {
     pub(crate) fn close(&mut self, out: &mut Output) {
         self.closed = true;
         self.connections.close_all(out);
+    }
+}
+
+/// What sends one request.
+struct Sender<'a> {
+    now: Instant,
+    endpoint: &'a mut Endpoint,
+    connections: &'a mut Connections,
+    token: u64,
+    out: &'a mut Output,
+}
+
+impl Sender<'_> {
+    fn by_datagram(&mut self, flow: Flow, largest: usize, parts: &RequestParts<'_>) -> Result<(), SendError> {
+        let largest = largest.min(endpoint::LARGEST_DATAGRAM);
+        self.endpoint.request_within(self.now, flow, largest, parts, self.token, self.out).map(drop)
+    }
+
+    /// Gives whether the connection is still being made.
+    fn by_connection(&mut self, flow: Flow, largest: usize, parts: &RequestParts<'_>) -> Result<bool, SendError> {
+        let flow = self.connections.reach(self.now, &flow, self.out).map_err(|_| SendError::TableFull)?;
+        self.endpoint.request_within(self.now, flow, largest, parts, self.token, self.out)?;
+        Ok(flow.stream.is_some_and(|stream| self.connections.is_connecting(stream)))
     }
 }

@@ -361,7 +361,7 @@ impl SipDomain {
         let transaction = passed.transaction;
         let verdict = match &outcome {
             Outcome::Final(response) => passed.fork.on_final(response),
-            Outcome::TimedOut => passed.fork.on_failed(true),
+            Outcome::TimedOut { .. } => passed.fork.on_failed(true),
             Outcome::TransportFailed => passed.fork.on_failed(false),
         };
         match (verdict, &outcome) {

@@ -199,6 +199,7 @@ impl SipUser {
             call_id: &asked.call_id,
             cseq: asked.cseq,
             max_forwards: 70,
+            route: b"",
             more: &more,
             content_type: body.map(|_| &b"text/plain"[..]),
             body: body.unwrap_or_default(),
@@ -218,7 +219,7 @@ impl SipUser {
         let Some(asked) = self.asked.remove(&token) else { return };
         let response = match outcome {
             Outcome::Final(response) => response,
-            Outcome::TimedOut => return self.on_unanswered(token, &asked, "no answer came in time"),
+            Outcome::TimedOut { .. } => return self.on_unanswered(token, &asked, "no answer came in time"),
             Outcome::TransportFailed => return self.on_unanswered(token, &asked, "the proxy cannot be reached"),
         };
         if let Some(credentials) = self.prove(&asked, &response) {

@@ -16,7 +16,7 @@ mod tests;
 
 pub use counters::Counters;
 pub use print::{Forwarding, RequestParts};
-pub use sending::SendError;
+pub use sending::{LARGEST_DATAGRAM, SendError};
 pub use settings::Settings;
 pub use streams::Homeless;
 
@@ -73,7 +73,10 @@ pub enum Outcome<'a> {
     /// With this final response.
     Final(Response<'a>),
     /// Without one: Timer F. As good as a 408 (RFC 3261 8.1.3.1).
-    TimedOut,
+    TimedOut {
+        /// A provisional response had come: somebody is there (RFC 3263 4.3).
+        heard: bool,
+    },
     /// The request cannot be delivered. As good as a 503 (8.1.3.1).
     TransportFailed,
 }
@@ -457,9 +460,9 @@ impl Endpoint {
                         self.on_sent(way, sent, out);
                     }
                 }
-                Due::TimedOut(token) => {
+                Due::TimedOut { token, heard } => {
                     self.counters.timed_out += 1;
-                    return Some(Ended { token, outcome: Outcome::TimedOut });
+                    return Some(Ended { token, outcome: Outcome::TimedOut { heard } });
                 }
             }
         }

@@ -25,6 +25,8 @@ pub struct RequestParts<'a> {
     pub cseq: u32,
     /// Its Max-Forwards.
     pub max_forwards: u8,
+    /// Route lines, each ended by CRLF; see [`RouteSet`](crate::route_set::RouteSet).
+    pub route: &'a [u8],
     /// Further header lines, each ended by CRLF.
     pub more: &'a [u8],
     /// The type of the body; must be there if there is a body.
@@ -92,6 +94,7 @@ pub(super) fn request(
     print::request_line(parts.method, parts.uri, out);
     via_line(transport, settings, branch, out);
     print::number_header(HeaderName::MaxForwards, parts.max_forwards.into(), out);
+    out.extend_from_slice(parts.route);
     out.extend_from_slice(b"From: ");
     out.extend_from_slice(parts.from);
     out.extend_from_slice(b";tag=");

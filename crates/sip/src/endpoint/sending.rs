@@ -7,7 +7,7 @@ use std::time::Instant;
 use turn::Output;
 
 /// Largest payload of a UDP datagram over IPv4.
-const LARGEST_DATAGRAM: usize = 65_507;
+pub const LARGEST_DATAGRAM: usize = 65_507;
 
 /// Why a request was not sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -44,10 +44,12 @@ impl Endpoint {
         token: u64,
         out: &mut Output,
     ) -> Result<ClientKey, SendError> {
-        self.request_within(now, target, LARGEST_DATAGRAM, parts, token, out)
+        let largest = if target.transport == Transport::Udp { LARGEST_DATAGRAM } else { usize::MAX };
+        self.request_within(now, target, largest, parts, token, out)
     }
 
-    /// The same for a datagram of at most `largest` bytes. A larger request is not sent: it must go over a stream (18.1.1).
+    /// The same for a request of at most `largest` bytes. A larger one is not sent: over UDP because it must go over a stream
+    /// (18.1.1), over streams because whoever passes it on may use UDP (RFC 3428 section 8).
     pub fn request_within(
         &mut self,
         now: Instant,
@@ -62,8 +64,7 @@ impl Endpoint {
         let mut bytes = self.clients.pool.take();
         print::request(parts, target.transport, &self.settings, branch, tag, &mut bytes);
         // What we take, others take; and a peer that does not would end the connection, for all that go over it.
-        let carried = if target.transport == Transport::Udp { largest } else { usize::MAX };
-        if bytes.len() > carried.min(self.settings.limits.message) {
+        if bytes.len() > largest.min(self.settings.limits.message) {
             self.clients.pool.give(bytes);
             return Err(SendError::TooLarge);
         }

@@ -66,7 +66,7 @@ pub(crate) enum Due {
     /// Timer E: send the request of this transaction again.
     Resend(ClientKey),
     /// Timer F: the transaction of this token has timed out; it is gone.
-    TimedOut(u64),
+    TimedOut { token: u64, heard: bool },
 }
 
 /// All transactions that go one way, so that a failure of the way ends them without a search.
@@ -191,7 +191,8 @@ impl Clients {
         while let Some(key) = self.wheel.pop_due(now) {
             let Some(row) = self.rows.get_mut(key) else { continue };
             if row.end <= now {
-                return self.end(key).map(Due::TimedOut);
+                let heard = row.proceeding;
+                return self.end(key).map(|token| Due::TimedOut { token, heard });
             }
             let end = row.end;
             let Some(at) = row.resend else {

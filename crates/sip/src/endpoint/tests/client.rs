@@ -13,6 +13,7 @@ fn parts() -> RequestParts<'static> {
         call_id: b"abc@gw.example",
         cseq: 7,
         max_forwards: 69,
+        route: b"",
         more: b"Date: Fri, 20 Nov 2026 18:02:25 GMT\r\n",
         content_type: Some(b"text/plain"),
         body: b"hello",

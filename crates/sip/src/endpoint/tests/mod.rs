@@ -155,7 +155,7 @@ impl Stage {
                 self.endpoint.handle_timeout(now, &mut self.out)
             } {
                 let outcome = match outcome {
-                    Outcome::TimedOut => "timed out",
+                    Outcome::TimedOut { .. } => "timed out",
                     Outcome::TransportFailed => "transport failed",
                     Outcome::Final(_) => "final",
                 };

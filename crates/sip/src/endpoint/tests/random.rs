@@ -97,7 +97,7 @@ proptest! {
                 Step::Ask => {
                     let parts = RequestParts {
                         method: Method::Message, uri: b"sip:a@b", from: b"<sip:c@d>", from_tag: None, to: b"<sip:a@b>",
-                        call_id: b"id", cseq: 1, max_forwards: 70, more: b"", content_type: None, body: b"", branch: None,
+                        call_id: b"id", cseq: 1, max_forwards: 70, route: b"", more: b"", content_type: None, body: b"", branch: None,
                     };
                     token += 1;
                     let now = stage.now();
