@@ -249,12 +249,13 @@ impl Framer {
                         _ => {}
                     }
                 }
+                // Decided by the first octet that can: where the reads end must not change the error.
+                if self.depth == 0 && markup.get(2) == Some(&b'[') {
+                    return Err(Error::StrayText);
+                }
                 let prefix = markup.get(..CDATA.len()).unwrap_or(markup);
                 if !CDATA.starts_with(prefix) {
                     return Err(Error::Markup);
-                }
-                if self.depth == 0 && markup.len() > 2 {
-                    return Err(Error::StrayText);
                 }
                 if prefix.len() < CDATA.len() {
                     return Ok(false);

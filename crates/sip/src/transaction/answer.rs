@@ -179,6 +179,25 @@ impl Source for &Memo {
     }
 }
 
+/// Appends a value that a response repeats. The request may be refused for the very line ends in it, and each of them could
+/// begin a header of the stranger's own: only folds stay.
+fn echo(value: &[u8], out: &mut Vec<u8>) {
+    if memchr::memchr2(b'\r', b'\n', value).is_none() {
+        return out.extend_from_slice(value);
+    }
+    let mut rest = value;
+    while let Some((&byte, behind)) = rest.split_first() {
+        let fold = matches!(rest, [b'\r', b'\n', b' ' | b'\t', ..]);
+        let taken = if fold { 2 } else { 1 };
+        match byte {
+            _ if fold => out.extend_from_slice(b"\r\n"),
+            b'\r' | b'\n' => out.push(b' '),
+            _ => out.push(byte),
+        }
+        rest = behind.get(taken - 1..).unwrap_or_default();
+    }
+}
+
 /// A request as it arrived.
 #[derive(Clone, Copy)]
 pub(crate) struct Arrived<'r, 'a> {
@@ -212,11 +231,11 @@ impl Source for Arrived<'_, '_> {
             out.extend_from_slice(b"Via: ");
             match span_in(line.value, self.via.raw) {
                 Some(span) if top => {
-                    out.extend_from_slice(&line.value[..span.start]);
+                    echo(&line.value[..span.start], out);
                     write_received_via(self.via, self.flow, out);
-                    out.extend_from_slice(&line.value[span.end..]);
+                    echo(&line.value[span.end..], out);
                 }
-                _ => out.extend_from_slice(line.value),
+                _ => echo(line.value, out),
             }
             out.extend_from_slice(b"\r\n");
             top = false;
@@ -228,7 +247,7 @@ impl Source for Arrived<'_, '_> {
             let Some(value) = self.head.first(name) else { continue };
             out.extend_from_slice(name.as_str().as_bytes());
             out.extend_from_slice(b": ");
-            out.extend_from_slice(value);
+            echo(value, out);
             if let (HeaderName::To, Some(tag)) = (name, self.to_tag) {
                 out.extend_from_slice(b";tag=");
                 write_tag(tag, out);

@@ -249,7 +249,9 @@ impl<'a> Cursor<'a> {
             is_ipv6(address).then(|| self.since(from))
         } else {
             let name = self.run(HOST);
-            (!name.is_empty()).then_some(name)
+            // No label is empty; the root may be named by a dot at the end.
+            let labels = name.strip_suffix(b".").unwrap_or(name);
+            labels.split(|&byte| byte == b'.').all(|label| !label.is_empty()).then_some(name)
         }
     }
 }
