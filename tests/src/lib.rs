@@ -2,6 +2,7 @@
 
 pub mod book;
 pub mod dice;
+pub mod fuzz;
 pub mod steady;
 pub mod transcript;
 pub mod world;

@@ -1,0 +1,36 @@
+//! What is tried on arbitrary octets: one function for each fuzz target, which panics where a promise is broken.
+//!
+//! The fuzzer (`fuzz/`) calls them with what it makes up, and a test replays what it has found before.
+
+mod content;
+mod engine;
+mod sip;
+mod xmpp;
+
+pub mod corpus;
+
+/// A target: its name, which is that of its corpus, and what it does.
+pub type Target = (&'static str, fn(&[u8]));
+
+/// All targets.
+pub const TARGETS: &[Target] = &[
+    ("sip_message", sip::message),
+    ("sip_framing", sip::framing),
+    ("sip_uri", sip::uri),
+    ("xml_framer", xmpp::framer),
+    ("xmpp_stanza", xmpp::stanza),
+    ("jid", xmpp::jid),
+    ("message_cpim", content::message_cpim),
+    ("content", content::presented),
+    ("engine", engine::engine),
+];
+
+/// Tries a target on some octets.
+///
+/// # Panics
+///
+/// Where the program breaks a promise, or there is no such target.
+pub fn try_on(target: &str, data: &[u8]) {
+    let (_, run) = TARGETS.iter().find(|(name, _)| *name == target).unwrap_or_else(|| panic!("no target {target}"));
+    run(data);
+}
