@@ -40,7 +40,7 @@ struct Singles<'a> {
 
 impl<'a> Singles<'a> {
     /// One pass over the lines; an error names the field that occurs twice.
-    fn collect(head: &Head<'a>) -> Result<Self, &'static str> {
+    fn collect(head: &Head<'a>, of_request: bool) -> Result<Self, &'static str> {
         let mut singles = Self::default();
         for span in &head.spans {
             let (place, again) = match span.name {
@@ -48,7 +48,9 @@ impl<'a> Singles<'a> {
                 HeaderName::To => (&mut singles.to, "Bad Request: Several To"),
                 HeaderName::CallId => (&mut singles.call_id, "Bad Request: Several Call-ID"),
                 HeaderName::CSeq => (&mut singles.cseq, "Bad Request: Several CSeq"),
-                HeaderName::MaxForwards => (&mut singles.max_forwards, "Bad Request: Several Max-Forwards"),
+                HeaderName::MaxForwards if of_request => {
+                    (&mut singles.max_forwards, "Bad Request: Several Max-Forwards")
+                }
                 HeaderName::Via => {
                     singles.via_lines += 1;
                     continue;
@@ -81,7 +83,7 @@ impl<'a> Request<'a> {
         if let Some(defect) = self.defect {
             return Err(defect);
         }
-        let singles = Singles::collect(&self.head).map_err(Refusal::bad)?;
+        let singles = Singles::collect(&self.head, true).map_err(Refusal::bad)?;
         let required = |value: Option<&'a [u8]>, reason| value.ok_or(Refusal::bad(reason));
         let to = required(singles.to, "Bad Request: Missing To")?;
         let from = required(singles.from, "Bad Request: Missing From")?;
@@ -118,7 +120,8 @@ impl<'a> Request<'a> {
         if singles.route_lines > 0 {
             check_routes(&self.head, limits)?;
         }
-        if singles.contact_lines > 0 {
+        // What nobody needs may be malformed (section 8.2.2): a Contact matters where it is a binding or a remote target.
+        if singles.contact_lines > 0 && uses_contact(self.method) {
             check_contacts(&self.head, self.method)?;
         }
         let uri = Uri::parse(self.uri).map_err(|_| Refusal::bad("Bad Request: Malformed Request-URI"))?;
@@ -135,9 +138,10 @@ impl<'a> Request<'a> {
 }
 
 impl<'a> Response<'a> {
-    /// Reads what every response must have; `None` means drop it (RFC 3261 section 8.1.3, 18.1.2).
+    /// Reads what every response must have; `None` means drop it (RFC 3261 section 8.1.3, 18.1.2). What belongs into requests
+    /// only is not looked at (section 7.3.2).
     pub fn essentials(&self) -> Option<Essentials<'a>> {
-        let singles = Singles::collect(&self.head).ok()?;
+        let singles = Singles::collect(&self.head, false).ok()?;
         let call_id = singles.call_id.filter(|value| is_call_id(value))?;
         Some(Essentials {
             uri: None,
@@ -193,6 +197,11 @@ fn check_routes(head: &Head<'_>, limits: &Limits) -> Result<(), Refusal> {
             .ok_or(Refusal::bad("Bad Request: Malformed Route"))?;
     }
     Ok(())
+}
+
+fn uses_contact(method: Method<'_>) -> bool {
+    use Method::*;
+    matches!(method, Register | Invite | Update | Subscribe | Notify | Refer)
 }
 
 /// `Contact` values; `*` alone and only in REGISTER (RFC 3261 section 20.10).

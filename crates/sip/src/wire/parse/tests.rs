@@ -104,8 +104,8 @@ fn what_is_wrong_is_named() {
             "400 Bad Request: Content-Length Larger Than Body",
         ),
         ("Content-Length: 24\r\n", "", "accepted"),
-        ("Content-Type: ", "Contact: <sip:a@b.example\r\nContent-Type: ", "400 Bad Request: Malformed Contact"),
-        ("Content-Type: ", "Contact: *\r\nContent-Type: ", "400 Bad Request: Malformed Contact"),
+        ("Content-Type: ", "Contact: <sip:a@b.example\r\nContent-Type: ", "accepted"),
+        ("Content-Type: ", "Contact: *\r\nContent-Type: ", "accepted"),
         ("Content-Type: ", "Route: sip:a@b.example\r\nContent-Type: ", "400 Bad Request: Malformed Route"),
         ("Content-Type: ", "Route: <sip:b.example;lr>\r\nContent-Type: ", "accepted"),
         ("Max-Forwards", "Via: SIP/2.0/UDP \r\nMax-Forwards", "400 Bad Request: Malformed Via"),
@@ -113,6 +113,29 @@ fn what_is_wrong_is_named() {
     ];
     for (from, to, expected) in table {
         assert_eq!(refusal(from, to), expected, "{from} -> {to}");
+    }
+}
+
+/// RFC 3261 section 8.2.2: what is not needed may be malformed. A Contact is, where it binds or names a remote target.
+#[test]
+fn a_malformed_contact_matters_where_a_contact_does() {
+    for (method, refused) in [
+        ("MESSAGE", false),
+        ("OPTIONS", false),
+        ("BYE", false),
+        ("PUBLISH", false),
+        ("INVITE", true),
+        ("REGISTER", true),
+        ("SUBSCRIBE", true),
+        ("NOTIFY", true),
+        ("REFER", true),
+        ("UPDATE", true),
+    ] {
+        let text = String::from_utf8_lossy(MESSAGE).replace("MESSAGE", method);
+        let text = text.replace("Content-Type: ", "Contact: <sip:a@b.example\r\nContent-Type: ");
+        let checked = request(text.as_bytes()).check(&Limits::default()).map(|_| ());
+        assert_eq!(checked.is_err(), refused, "{method}");
+        assert!(checked.is_ok() || checked == Err(Refusal::bad("Bad Request: Malformed Contact")), "{method}");
     }
 }
 
@@ -269,6 +292,13 @@ fn a_response_is_taken_apart() {
     assert_eq!((response.status, response.reason), (200, "Tr\u{e8}s bien".as_bytes()));
     let essentials = response.essentials().expect("whole");
     assert_eq!((essentials.to.tag, essentials.from.tag), (Some(&b"2"[..]), Some(&b"1"[..])));
+    // What belongs into requests is not looked at (section 7.3.2).
+    let echoed = "Max-Forwards: x\r\nMax-Forwards: 70\r\nRequire: x\r\nRoute: nowhere\r\nCSeq: ";
+    let text = String::from_utf8_lossy(bytes).replace("CSeq: ", echoed);
+    let Ok(Message::Response(response)) = parse(text.as_bytes(), Carriage::Stream, &Limits::default()) else {
+        panic!()
+    };
+    assert!(response.essentials().is_some());
     for missing in ["Via: ", "f: ", "t: ", "i: ", "CSeq: "] {
         let text = String::from_utf8_lossy(bytes).replace(missing, "X: ");
         let Ok(Message::Response(response)) = parse(text.as_bytes(), Carriage::Stream, &Limits::default()) else {
