@@ -54,6 +54,7 @@ fn sip(counters: &sip_connector::EndpointCounters, metrics: &mut Metrics) {
     count("entente_sip_provisional_received_total", "Provisional responses to our requests.", counters.provisionals_in);
     count("entente_sip_timeouts_total", "Our requests that nobody answered.", counters.timed_out);
     count("entente_sip_transport_failures_total", "Our requests that could not be sent.", counters.transport_failed);
+    count("entente_sip_acks_total", "ACKs for a refused INVITE.", counters.acks);
     count("entente_sip_cancels_total", "CANCEL requests.", counters.cancels);
     count(
         "entente_sip_answers_elsewhere_total",

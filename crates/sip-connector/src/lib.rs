@@ -260,7 +260,8 @@ impl Connector {
 
     /// Rows that stand for open requests of either direction and for messages that wait.
     pub fn open(&self) -> usize {
-        self.stack.endpoint.ongoing() + self.stack.endpoint.clients() + self.outgoing.waiting()
+        let endpoint = &self.stack.endpoint;
+        endpoint.ongoing() + endpoint.refused() + endpoint.clients() + self.outgoing.waiting()
     }
 
     /// The endpoint's counters.

@@ -15,7 +15,7 @@ pub struct Counters {
     pub abandoned: u64,
     /// Retransmitted requests that were recognised.
     pub retransmissions_in: u64,
-    /// Responses sent again for them.
+    /// Responses sent again for them, and refusals of INVITE sent again by Timer G.
     pub answers_repeated: u64,
     /// "100 Trying" sent at 3.5 s.
     pub trying_out: u64,
@@ -31,6 +31,8 @@ pub struct Counters {
     pub timed_out: u64,
     /// Client transactions that ended because the transport failed.
     pub transport_failed: u64,
+    /// ACKs for a refused INVITE.
+    pub acks: u64,
     /// CANCEL requests, all answered.
     pub cancels: u64,
     /// Answers whose connection is gone, sent on another one (18.2.2).
@@ -51,7 +53,7 @@ pub struct Counters {
     pub dropped_no_via: u64,
     /// Dropped: longer than the limit.
     pub dropped_too_long: u64,
-    /// Dropped: ACK. It is never answered.
+    /// Dropped: ACK for nothing. It is never answered.
     pub dropped_ack: u64,
     /// Dropped: malformed responses.
     pub dropped_malformed_response: u64,

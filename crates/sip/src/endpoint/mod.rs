@@ -7,6 +7,7 @@
 //! It does not look up names, choose targets (RFC 3263) or open streams: a request is given a [`Flow`].
 
 mod counters;
+mod invite;
 mod print;
 mod sending;
 mod settings;
@@ -25,6 +26,7 @@ use crate::transaction::client::{Clients, Due};
 use crate::transaction::finished::{Finished, Kept};
 use crate::transaction::key::{Identity, Keys, read_branch};
 use crate::transaction::open::{Memo, Open};
+use crate::transaction::refused::Refused;
 use crate::transaction::route::response_way;
 use crate::transaction::{Blocked, Flow, ServerKey, Timers, Transport, Way};
 use crate::wire::{self, Carriage, Essentials, HeaderName, Message, Method, Refusal, Request, Response, Unreadable};
@@ -105,6 +107,7 @@ pub struct Endpoint {
     keys: Keys,
     open: Open,
     finished: Finished,
+    refused: Refused,
     clients: Clients,
     /// Client transactions that ended outside of `handle_message`.
     ended: VecDeque<Ended>,
@@ -141,6 +144,7 @@ impl Endpoint {
             keys: Keys::new(minter, requests),
             open: Open::new(),
             finished: Finished::new(),
+            refused: Refused::new(timers),
             clients: Clients::new(timers, ways),
             ended: VecDeque::new(),
             homeless: VecDeque::new(),
@@ -191,9 +195,8 @@ impl Endpoint {
     }
 
     fn on_request<'a>(&mut self, now: Instant, flow: &Flow, request: Request<'a>, out: &mut Output) -> Event<'a> {
-        // RFC 3261 17.2.1: an ACK for a refusal is absorbed; one for nothing has nobody to answer to.
         if request.method == Method::Ack {
-            self.counters.dropped_ack += 1;
+            self.on_ack(now, flow, &request);
             return Event::None;
         }
         let essentials = match request.check(&self.settings.limits) {
@@ -216,8 +219,10 @@ impl Endpoint {
             supported: &self.settings.supported,
         };
         if request.method == Method::Cancel {
-            // 9.2: a CANCEL for a request that is no INVITE changes nothing.
-            let matches = self.open.contains(identity.key) || self.finished.contains(now, identity.key);
+            // 9.2: a CANCEL for a request that is no INVITE changes nothing, and neither does one for an INVITE that has its
+            // answer, as each has that comes out. It is hop by hop, so what it may require does not matter (8.2.2.3).
+            let key = identity.key;
+            let matches = self.open.contains(key) || self.finished.contains(now, key) || self.refused.contains(key);
             let kept = Kept { status: if matches { 200 } else { 481 }, shape: 0, retry_after: 0, text: b"" };
             self.counters.cancels += 1;
             let sent = way.send(out, self.settings.max_unsent, |to| answer::print(&kept, arrived, &self.phrases, to));
@@ -227,6 +232,10 @@ impl Endpoint {
         if let Some(row) = self.open.find(identity) {
             // 17.2.2: silence in Trying, the provisional response again in Proceeding.
             self.counters.retransmissions_in += 1;
+            if row.way != way {
+                row.way = way;
+                arrived.remember(&mut row.memo);
+            }
             if row.proceeding {
                 self.counters.answers_repeated += 1;
                 let (delay, phrases) = (self.timers.trying(), &self.phrases);
@@ -235,6 +244,13 @@ impl Endpoint {
                 });
                 self.on_sent(way, sent, out);
             }
+            return Event::None;
+        }
+        let invite = request.method == Method::Invite;
+        if invite && let Some(key) = self.refused.find(identity) {
+            self.counters.retransmissions_in += 1;
+            self.refused.move_to(key, way, |memo| arrived.remember(memo));
+            self.repeat_refusal(key, out);
             return Event::None;
         }
         if let Some(kept) = self.finished.find(now, identity.key, identity.request_hash) {
@@ -265,8 +281,8 @@ impl Endpoint {
             && row.identity.request_hash == identity.request_hash
             && memchr::memmem::find(row.memo.vias(), branch).is_some()
         {
-            // The open transaction itself (17.2.3), from another port, as a NAT may give it. It is answered once, where it
-            // came from first; another answer here could only contradict that one.
+            // The open transaction itself (17.2.3), from another address. It is answered once, where it came from first;
+            // another answer here could only contradict that one.
             self.counters.retransmissions_in += 1;
             return Event::None;
         }
@@ -284,7 +300,7 @@ impl Endpoint {
         let mut memo = Memo { bytes: self.open.pool.take(), ..Memo::default() };
         arrived.remember(&mut memo);
         let trying_at = now + self.timers.trying();
-        let transaction = self.open.insert(trying_at, identity, merge_hash, way, repeats, memo);
+        let transaction = self.open.insert(trying_at, identity, merge_hash, way, invite, memo);
         self.counters.requests_in += 1;
         Event::Request { transaction, request, essentials, hash: identity.hash() }
     }
@@ -370,16 +386,24 @@ impl Endpoint {
             return;
         };
         let sent = row.way.send(out, self.settings.max_unsent, |to| answer::print(&kept, &row.memo, &self.phrases, to));
-        if row.repeats {
-            let Identity { key, request_hash } = row.identity;
-            self.finished.insert(now, self.timers.end(), key, request_hash, kept);
-        }
         self.counters.answers_out += 1;
         match sent {
             Err(Blocked::Gone) => self.on_homeless(&row.memo, &kept),
             sent => self.on_sent(row.way, sent, out),
         }
-        self.open.pool.give(row.memo.bytes);
+        let mut memo = row.memo;
+        if row.invite && kept.status >= 300 {
+            let limit = self.settings.max_refused;
+            match self.refused.insert(now, limit, row.identity, row.way, memo, &kept) {
+                Ok(()) => return,
+                Err(back) => memo = back,
+            }
+        }
+        if row.repeats {
+            let Identity { key, request_hash } = row.identity;
+            self.finished.insert(now, self.timers.end(), key, request_hash, kept);
+        }
+        self.open.pool.give(memo.bytes);
     }
 
     fn on_response<'a>(&mut self, response: Response<'a>) -> Event<'a> {
@@ -419,7 +443,8 @@ impl Endpoint {
         }
     }
 
-    /// The network reported that datagrams to `peer` do not arrive (17.1.4, 18.4): ends the client transactions with it.
+    /// The network reported that datagrams to `peer` do not arrive (17.1.4, 17.2.4, 18.4): ends the client transactions with
+    /// it, and the repetition of refusals.
     pub fn handle_unreachable(&mut self, socket: SocketId, peer: SocketAddr) {
         self.on_failed(Way::Datagram { socket, peer });
     }
@@ -430,6 +455,7 @@ impl Endpoint {
     }
 
     fn on_failed(&mut self, way: Way) {
+        self.refused.on_failed(way);
         while let Some(token) = self.clients.end_oldest(way) {
             self.counters.transport_failed += 1;
             self.ended.push_back(Ended { token, outcome: Outcome::TransportFailed });
@@ -448,6 +474,7 @@ impl Endpoint {
             });
             self.on_sent(way, sent, out);
         }
+        self.repeat_refusals(now, out);
         if let Some(ended) = self.ended.pop_front() {
             return Some(ended);
         }
@@ -475,6 +502,7 @@ impl Endpoint {
         [
             ended.map(|at| (at, "a failed request")),
             self.open.next_trying().map(|at| (at, "100 Trying")),
+            self.refused.next_due().map(|at| (at, "Timer G, H or I")),
             self.clients.next_due().map(|at| (at, "Timer E or F")),
             self.finished.next_expiry().map(|at| (at + EXPIRY_SLACK, "Timer J")),
         ]

@@ -40,6 +40,9 @@ pub struct Settings {
     /// Most bytes of reason phrases, warnings and further lines that finished transactions keep. Requests get 503 while
     /// there are more.
     pub max_answer_text: usize,
+    /// Most bytes of refusals of INVITE that wait for their ACK. One beyond it is sent once, and again only where the INVITE
+    /// comes again.
+    pub max_refused: usize,
     /// Most client transactions at a time.
     pub max_client: usize,
     /// Most bytes that may wait for a peer on a stream. A peer that reads too slowly for it loses the stream.
@@ -73,6 +76,7 @@ impl Settings {
             max_ongoing: 100_000,
             max_finished: 4_000_000,
             max_answer_text: 256 << 20,
+            max_refused: 4 << 20,
             max_client: 100_000,
             max_unsent: 4 << 20,
             max_homeless: 0,

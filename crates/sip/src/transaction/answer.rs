@@ -214,6 +214,7 @@ impl Arrived<'_, '_> {
     /// Fills `memo`, so that it prints what this prints.
     pub(crate) fn remember(&self, memo: &mut Memo) {
         let bytes = &mut memo.bytes;
+        bytes.clear();
         self.write_vias(bytes);
         memo.vias_end = bytes.len();
         self.write_rest(bytes);

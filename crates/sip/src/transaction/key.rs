@@ -1,8 +1,9 @@
 //! Which transaction a message belongs to: RFC 3261 17.2.3 for requests, 17.1.3 for responses.
 //!
 //! Stricter than 17.2.3 in two points, because some clients use the same branches again after every start: a request
-//! belongs to a transaction only if it came from the same source and is the same, byte for byte, below its top Via.
-//! Otherwise it begins a transaction of its own beside the other.
+//! belongs to a transaction only if it came from the same address, or over the same stream, and is the same, byte for byte,
+//! below its top Via. Otherwise it begins a transaction of its own beside the other. The port may change on the way, as a
+//! NAT changes it: the answer follows (RFC 3581).
 
 use super::{Flow, Transport};
 use crate::wire::{Essentials, Request, Via};
@@ -23,7 +24,7 @@ const TAG_DIGITS: usize = 13;
 /// Who a request is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Identity {
-    /// Hash of source, branch and sent-by. CANCEL has the key of the request it cancels.
+    /// Hash of source address or stream, branch and sent-by. CANCEL has the key of the request it cancels.
     pub(crate) key: u128,
     /// Hash of the request without its top Via, the method included.
     pub(crate) request_hash: u64,
@@ -59,19 +60,7 @@ impl Keys {
     pub(crate) fn identity(&self, flow: &Flow, request: &Request<'_>, of: &Essentials<'_>) -> Identity {
         let key = match of.via.branch {
             Some(branch) if of.via.has_cookie() => self.key(flow, &of.via, &[branch]),
-            // RFC 2543 clients: all that 17.2.3 names; the method of the CSeq is left out as it is from the branch.
-            _ => self.key(
-                flow,
-                &of.via,
-                &[
-                    request.uri,
-                    of.to.tag.unwrap_or_default(),
-                    of.from.tag.unwrap_or_default(),
-                    of.call_id,
-                    &of.cseq.number.to_le_bytes(),
-                    of.via.raw,
-                ],
-            ),
+            _ => self.key_of_rfc_2543(flow, request, of, of.to.tag.unwrap_or_default()),
         };
         let mut hasher = self.hasher.build_hasher();
         let via = span_in(request.bytes, of.via.raw).unwrap_or(0..0);
@@ -80,13 +69,35 @@ impl Keys {
         Identity { key, request_hash: hasher.finish() }
     }
 
+    /// The keys that the INVITE of an ACK can have: an INVITE of RFC 2543 had no To tag where ours stands in the ACK.
+    pub(crate) fn keys_of_ack(&self, flow: &Flow, ack: &Request<'_>, of: &Essentials<'_>) -> [Option<u128>; 2] {
+        match (of.via.branch, of.to.tag) {
+            (Some(branch), _) if of.via.has_cookie() => [Some(self.key(flow, &of.via, &[branch])), None],
+            (_, None) => [Some(self.key_of_rfc_2543(flow, ack, of, b"")), None],
+            (_, Some(tag)) => {
+                let without = self.key_of_rfc_2543(flow, ack, of, b"");
+                let mut ours = SmallVec::<[u8; TAG_DIGITS]>::new();
+                turn::write_base32(u128::from(Identity::to_tag(without)), TAG_DIGITS, &mut ours);
+                let answered = ours.eq_ignore_ascii_case(tag).then_some(without);
+                [answered, Some(self.key_of_rfc_2543(flow, ack, of, tag))]
+            }
+        }
+    }
+
+    /// For branches without the cookie: all that 17.2.3 names; the method of the CSeq is left out as it is from the branch.
+    fn key_of_rfc_2543(&self, flow: &Flow, request: &Request<'_>, of: &Essentials<'_>, to_tag: &[u8]) -> u128 {
+        let number = of.cseq.number.to_le_bytes();
+        let from_tag = of.from.tag.unwrap_or_default();
+        self.key(flow, &of.via, &[request.uri, to_tag, from_tag, of.call_id, &number, of.via.raw])
+    }
+
     /// The key for answering a request of which only the top Via could be read.
     pub(crate) fn key_of_refused(&self, flow: &Flow, via: &Via<'_>) -> u128 {
         self.key(flow, via, &[via.branch.unwrap_or(via.raw)])
     }
 
     fn key(&self, flow: &Flow, via: &Via<'_>, rest: &[&[u8]]) -> u128 {
-        let mut source = [0; 18];
+        let mut source = [0; 17];
         match (flow.transport, flow.stream) {
             (Transport::Tcp, Some(stream)) => source[..8].copy_from_slice(&stream.data().as_ffi().to_le_bytes()),
             _ => {
@@ -95,7 +106,7 @@ impl Keys {
                     IpAddr::V6(v6) => v6,
                 };
                 source[..16].copy_from_slice(&address.octets());
-                source[16..].copy_from_slice(&flow.peer.port().to_le_bytes());
+                source[16] = 1;
             }
         }
         let host: SmallVec<[u8; 64]> = via.host.iter().map(u8::to_ascii_lowercase).collect();
@@ -105,8 +116,9 @@ impl Keys {
         self.minter.keyed(&parts)
     }
 
-    /// What merged requests have in common (8.2.2.2): From tag, Call-ID and CSeq. `None` for a request with a To tag, to
-    /// which the rule does not apply.
+    /// What merged requests have in common (8.2.2.2): From tag, Call-ID and CSeq, and the addresses of From and To, because
+    /// some clients draw the same tags and Call-IDs after every start, whoever uses them. `None` for a request with a To tag,
+    /// to which the rule does not apply.
     pub(crate) fn merge_hash(&self, of: &Essentials<'_>) -> Option<u64> {
         if of.to.tag.is_some() {
             return None;
@@ -116,6 +128,8 @@ impl Keys {
         of.call_id.hash(&mut hasher);
         of.cseq.number.hash(&mut hasher);
         of.cseq.method.as_bytes().hash(&mut hasher);
+        of.from.uri.raw.hash(&mut hasher);
+        of.to.uri.raw.hash(&mut hasher);
         Some(hasher.finish())
     }
 

@@ -3,19 +3,22 @@
 //! * `key` tells which transaction a message belongs to (17.1.3, 17.2.3).
 //! * An *open* server transaction (`open`) has come out of the endpoint and waits for its final answer.
 //! * A *finished* one (`finished`) is kept until Timer J, as little of it as is needed to repeat its answer.
+//! * A *refused* INVITE (`refused`) repeats its refusal until the ACK.
 //! * A client transaction (`client`) repeats its request by Timer E and ends with a final response, with Timer F, or with a
 //!   failure of the transport.
 //! * `route` tells where responses go (18.2.2, RFC 3581), `answer` prints them.
 //!
-//! These are tables and functions over their rows; [`Endpoint`](crate::endpoint::Endpoint) drives them. Requests other
-//! than MESSAGE and its kin take the same machine: an INVITE is only ever refused here, and a refusal is repeated when the
-//! INVITE is, so there is no Timer G; its ACK is absorbed.
+//! These are tables and functions over their rows; [`Endpoint`](crate::endpoint::Endpoint) drives them. An INVITE comes out
+//! like any other request and must be answered in the same turn: no 100 is sent for it before 3.5 s (17.2.1 wants one where
+//! the answer takes more than 200 ms). It is only ever refused here.
 //!
 //! ```text
 //!                request out of the endpoint          respond()                64*T1 (streams: 0)
 //!   (nothing) ------------------------------> open -------------> finished ---------------------> (nothing)
 //!                  retransmission: silence,    |      retransmission: the same response again
 //!                  after 3.5 s "100 Trying"    +-- 3.5 s: 100 Trying (RFC 4320)
+//!                                              |
+//!                                              +-- INVITE, 300 to 699 --> refused
 //! ```
 
 pub(crate) mod answer;
@@ -23,6 +26,7 @@ pub(crate) mod client;
 pub(crate) mod finished;
 pub(crate) mod key;
 pub(crate) mod open;
+pub(crate) mod refused;
 pub(crate) mod route;
 
 pub use answer::{Answer, Extra};
@@ -88,7 +92,7 @@ impl Default for Timers {
 }
 
 impl Timers {
-    /// Timers F and J: 64*T1.
+    /// Timers F, H and J: 64*T1.
     pub fn end(&self) -> Duration {
         self.t1 * 64
     }

@@ -17,6 +17,8 @@ pub(crate) struct Row {
     pub(crate) way: Way,
     /// Whether Timer J applies: the transport may repeat requests.
     pub(crate) repeats: bool,
+    /// Whether a refusal wants an ACK.
+    pub(crate) invite: bool,
     /// The provisional response has been sent.
     pub(crate) proceeding: bool,
     pub(crate) memo: Memo,
@@ -88,9 +90,10 @@ impl Open {
     }
 
     /// The transaction that a request is a retransmission of.
-    pub(crate) fn find(&self, identity: Identity) -> Option<&Row> {
+    pub(crate) fn find(&mut self, identity: Identity) -> Option<&mut Row> {
         let place = |&key: &ServerKey| self.rows.get(key).is_some_and(|row: &Row| row.identity == identity);
-        self.index.find(identity.key as u64, place).and_then(|&key| self.rows.get(key))
+        let key = *self.index.find(identity.key as u64, place)?;
+        self.rows.get_mut(key)
     }
 
     /// Whether any transaction has this key, whatever its request is.
@@ -111,10 +114,11 @@ impl Open {
         identity: Identity,
         merge_hash: Option<u64>,
         way: Way,
-        repeats: bool,
+        invite: bool,
         memo: Memo,
     ) -> ServerKey {
-        let key = self.rows.insert(Row { identity, merge_hash, way, repeats, proceeding: false, memo });
+        let repeats = matches!(way, Way::Datagram { .. });
+        let key = self.rows.insert(Row { identity, merge_hash, way, repeats, invite, proceeding: false, memo });
         let rows = &self.rows;
         self.index.insert_unique(identity.key as u64, key, |&at| rows.get(at).map_or(0, |row| row.identity.key as u64));
         if let Some(hash) = merge_hash {

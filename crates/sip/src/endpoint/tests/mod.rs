@@ -1,6 +1,7 @@
 //! The endpoint under a clock that the test owns.
 
 mod client;
+mod invite;
 mod random;
 mod responses;
 mod server;
@@ -176,8 +177,8 @@ impl Stage {
     pub(super) fn assert_empty(&mut self) {
         self.run_until(self.at + ms(40_000));
         assert_eq!(
-            (self.endpoint.ongoing(), self.endpoint.finished(), self.endpoint.clients()),
-            (0, 0, 0),
+            (self.endpoint.ongoing(), self.endpoint.finished(), self.endpoint.refused(), self.endpoint.clients()),
+            (0, 0, 0, 0),
             "nothing is left after 40 s of quiet"
         );
         assert_eq!(self.endpoint.poll_timeout(), None);

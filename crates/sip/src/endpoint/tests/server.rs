@@ -211,14 +211,61 @@ fn a_merged_request_gets_482_only_while_the_first_is_open() {
     proxy.accept(udp(5090), &merged);
 }
 
+/// RFC 3581: a NAT that gives the retransmission another port has it answered there.
 #[test]
-fn the_same_transaction_from_another_port_gets_no_second_answer() {
+fn the_same_request_from_another_port_is_answered_there_and_once() {
     let mut stage = Stage::new();
     let transaction = stage.accept(udp(5061), &message());
     assert_eq!(stage.receive(udp(5090), &message()), Got::Nothing);
     assert_eq!(stage.sent(), vec![], "no 482 for what may be delivered");
+    let (sent, _) = stage.run_until(ms(3600));
+    assert!(matches!(&sent[..], [(_, Sent::Datagram(to, _))] if *to == peer(5090)), "the 100: {sent:?}");
     stage.respond(transaction, &Answer::new(202));
-    assert_eq!(stage.one().status(), 202);
+    let Sent::Datagram(to, answer) = stage.one() else { panic!() };
+    assert_eq!(to, peer(5090));
+    assert!(answer.contains(";rport=5090;received=192.0.2.7\r\n"), "{answer}");
+    for port in [5061, 5091] {
+        assert_eq!(stage.receive(udp(port), &message()), Got::Nothing, "it is not delivered again");
+        let Sent::Datagram(to, again) = stage.one() else { panic!() };
+        assert_eq!((to, again), (peer(port), answer.replace("rport=5090", &format!("rport={port}"))));
+    }
+    assert_eq!((stage.endpoint.counters().merged, stage.endpoint.counters().requests_in), (0, 1));
+    stage.assert_empty();
+}
+
+#[test]
+fn the_same_transaction_from_another_address_gets_no_second_answer() {
+    let mut stage = Stage::new();
+    let elsewhere = Flow { peer: SocketAddr::from(([192, 0, 2, 8], 5061)), ..udp(5061) };
+    let transaction = stage.accept(udp(5061), &message());
+    assert_eq!(stage.receive(elsewhere, &message()), Got::Nothing);
+    assert_eq!(stage.sent(), vec![], "no 482 for what may be delivered");
+    stage.respond(transaction, &Answer::new(202));
+    assert!(matches!(stage.one(), Sent::Datagram(to, _) if to == peer(5061)));
+    assert_eq!(stage.endpoint.counters().merged, 0);
+    stage.assert_empty();
+}
+
+/// libpurple 2.14.12 never seeds its random numbers: two users who start at the same time have equal branches, tags,
+/// Call-IDs and numbers, and behind a NAT even one address.
+#[test]
+fn clients_that_draw_the_same_numbers_are_kept_apart() {
+    let mut stage = Stage::new();
+    let of = |user: &str| message().replace("sip:juliet@", &format!("sip:{user}@")).replace(";rport", "");
+    let elsewhere = Flow { peer: SocketAddr::from(([192, 0, 2, 8], 5061)), ..udp(5061) };
+    let juliet = stage.accept(udp(5061), &of("juliet"));
+    let nurse = stage.accept(udp(5061), &of("nurse"));
+    let tybalt = stage.accept(elsewhere, &of("tybalt"));
+    for (transaction, status) in [(tybalt, 202), (nurse, 404), (juliet, 200)] {
+        stage.respond(transaction, &Answer::new(status));
+        assert_eq!(stage.one().status(), status);
+    }
+    for (flow, user, status) in [(udp(5061), "juliet", 200), (udp(5061), "nurse", 404), (elsewhere, "tybalt", 202)] {
+        assert_eq!(stage.receive(flow, &of(user)), Got::Nothing, "{user}");
+        let answer = stage.one();
+        assert_eq!(answer.status(), status, "{user}");
+        assert!(answer.header("From").contains(user), "{answer:?}");
+    }
     assert_eq!(stage.endpoint.counters().merged, 0);
     stage.assert_empty();
 }
