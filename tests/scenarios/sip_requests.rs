@@ -170,7 +170,8 @@ fn of_several_defects_the_first_in_the_order_of_the_checks_is_told() {
     let kind = ("text/plain", "image/png");
     for (n, (spoils, expected)) in [
         (&[unknown_method, dialog, extension, unknown_domain, kind][..], 501),
-        (&[unsupported_method, dialog, extension, unknown_domain, kind], 405),
+        (&[unsupported_method, dialog, extension, unknown_domain, kind], 481),
+        (&[unsupported_method, extension, unknown_domain, kind], 405),
         (&[dialog, extension, unknown_domain, kind], 481),
         (&[extension, unknown_domain, kind], 420),
         (&[unknown_domain, kind], 404),

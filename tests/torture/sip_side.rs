@@ -99,9 +99,13 @@ fn every_spoiled_request_gets_its_answer_and_hurts_nobody() {
         let said = others::settle(&mut world);
         let answer = match &said.datagrams[..] {
             [] => "silence".to_owned(),
-            [one] => others::summary(one),
+            [one] => {
+                others::assert_made_of(&bytes, one, name);
+                others::summary(one)
+            }
             many => format!("{} datagrams", many.len()),
         };
+        others::acknowledge(&mut world, &bytes, &said);
         let found = match &said.stanzas[..] {
             [] => answer,
             // What crosses is shown by its text, a long one by its length.

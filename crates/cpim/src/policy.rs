@@ -70,9 +70,14 @@ impl Policy {
         }
     }
 
+    /// Check 2 of RFC 3860 section 3.4.1: the side on which a destination lives, seen from the other one.
+    pub fn resolve(&self, from: Side, destination: &ImUri<'_>) -> Result<Side, Denial> {
+        self.home(destination.domain()).filter(|&side| side != from).ok_or(Denial::Unresolvable)
+    }
+
     /// Checks 2 and 3 of RFC 3860 section 3.4.1; gives the side to concretise on.
     pub fn permit(&self, origin: &Origin, source: &ImUri<'_>, destination: &ImUri<'_>) -> Result<Side, Denial> {
-        let side = self.home(destination.domain()).filter(|&side| side != origin.side).ok_or(Denial::Unresolvable)?;
+        let side = self.resolve(origin.side, destination)?;
         let proven = origin.proof != Proof::Nothing
             && self.home(source.domain()) == Some(origin.side)
             && self.speakers.iter().any(|(peer, domain)| *peer == origin.peer && domain.matches(source.domain()));

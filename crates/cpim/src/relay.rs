@@ -2,8 +2,8 @@
 
 use crate::mark::MAX_PASSES;
 use crate::{
-    Denial, Incoming, Mark, Marker, MaxForwards, Message, Origin, Policy, Provenance, Reason, Response, Side, Status,
-    TransId,
+    Denial, ImUri, Incoming, Mark, Marker, MaxForwards, Message, Origin, Policy, Provenance, Reason, Response, Side,
+    Status, TransId,
 };
 use slotmap::SlotMap;
 use std::collections::VecDeque;
@@ -137,10 +137,7 @@ impl Relay {
     fn check(&self, now: Instant, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Reason> {
         let (source, destination) = (&message.source.0, &message.destination.0);
         // Check 1, valid addresses, is made by their type. Then in the order of RFC 3860 section 3.4.1:
-        let side = self.settings.policy.permit(origin, source, destination).map_err(|denial| match denial {
-            Denial::Unresolvable => Reason::RemoteServerNotFound,
-            Denial::AccessDenied => Reason::Forbidden,
-        })?;
+        let side = self.settings.policy.permit(origin, source, destination).map_err(reason)?;
         if message.max_forwards.0 == 0 {
             return Err(Reason::TooManyHops);
         }
@@ -157,6 +154,11 @@ impl Relay {
             return Err(Reason::Overloaded);
         }
         Ok((side, pass))
+    }
+
+    /// What would be said to a message to `destination` from this side, as far as the address decides.
+    pub fn resolve(&self, from: Side, destination: &ImUri<'_>) -> Result<Side, Reason> {
+        self.settings.policy.resolve(from, destination).map_err(reason)
     }
 
     /// Somebody knows the fate of an operation. `None` when it was concluded before.
@@ -194,7 +196,7 @@ impl Relay {
     }
 
     /// Whether an identifier proves that we sent a message from `source` to `destination`, however long ago.
-    pub fn is_ours(&self, wire_id: &[u8], source: &crate::ImUri<'_>, destination: &crate::ImUri<'_>) -> bool {
+    pub fn is_ours(&self, wire_id: &[u8], source: &ImUri<'_>, destination: &ImUri<'_>) -> bool {
         matches!(self.marker.provenance(wire_id, source, destination), Provenance::Ours { same_addresses: true, .. })
     }
 
@@ -214,11 +216,18 @@ impl Relay {
     }
 }
 
+fn reason(denial: Denial) -> Reason {
+    match denial {
+        Denial::Unresolvable => Reason::RemoteServerNotFound,
+        Denial::AccessDenied => Reason::Forbidden,
+    }
+}
+
 #[cfg(test)]
 #[allow(clippy::disallowed_methods)]
 mod tests {
     use super::*;
-    use crate::{Content, DomainPattern, Envelope, ImUri, InstantInbox, PeerId, Proof};
+    use crate::{Content, DomainPattern, Envelope, InstantInbox, PeerId, Proof};
 
     const SIP: Origin = Origin { side: Side::Sip, peer: PeerId(1), proof: Proof::SourceNetwork };
 

@@ -140,6 +140,10 @@ impl Engine {
         match event {
             sip_connector::Event::None => {}
             sip_connector::Event::Message(incoming) => self.on_message(now, incoming),
+            sip_connector::Event::Options { near, destination } => {
+                let resolved = self.relay.resolve(Side::Sip, &destination).map(drop);
+                self.sip.respond_options(now, near, resolved, &mut self.output);
+            }
             sip_connector::Event::Concluded(operation, status) => self.conclude(now, operation, status),
         }
     }

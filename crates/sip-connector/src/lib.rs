@@ -11,8 +11,8 @@ mod stack;
 pub mod translate;
 
 use cpim::{
-    Admitted, Envelope, Failure, Incoming, InstantInbox, MaxForwards, Message, OperationKey, Origin, PeerId,
-    Presentations, Proof, Response, Side, Status, TransId,
+    Admitted, Envelope, Failure, ImUri, Incoming, InstantInbox, MaxForwards, Message, OperationKey, Origin, PeerId,
+    Presentations, Proof, Reason, Response, Side, Status, TransId,
 };
 use ipnet::IpNet;
 use outgoing::Outgoing;
@@ -90,6 +90,13 @@ pub enum Event<'a> {
     None,
     /// A message operation.
     Message(Incoming<'a>),
+    /// Somebody asks what could be sent to an address (RFC 3261 section 11.2); for [`Connector::respond_options`].
+    Options {
+        /// Our name for the request.
+        near: u64,
+        /// The address.
+        destination: ImUri<'a>,
+    },
     /// The fate of an operation that was concretised here.
     Concluded(OperationKey, Status<'a>),
 }
@@ -99,6 +106,18 @@ pub struct Connector {
     stack: Stack,
     outgoing: Outgoing,
     settings: Settings,
+}
+
+/// What a request that nothing is wrong with asks for.
+#[allow(clippy::large_enum_variant, reason = "as for Event")]
+enum Asked<'a> {
+    Message(Message<'a>),
+    Options(ImUri<'a>),
+}
+
+/// What an OPTIONS is told by somebody who takes messages.
+fn capabilities() -> Answer<'static> {
+    Answer { extra: Extra::CAPABILITIES, ..Answer::new(200) }
 }
 
 impl Connector {
@@ -142,11 +161,12 @@ impl Connector {
         match event {
             endpoint::Event::None => Event::None,
             endpoint::Event::Request { transaction, request, essentials, hash } => {
+                let near = transaction.data().as_ffi();
                 match self.on_request(&request, &essentials, hash) {
-                    Ok(message) => {
-                        let near = transaction.data().as_ffi();
+                    Ok(Asked::Message(message)) => {
                         Event::Message(Incoming { origin: self.origin(flow), near, message })
                     }
+                    Ok(Asked::Options(destination)) => Event::Options { near, destination },
                     Err(answer) => {
                         self.stack.endpoint.respond(now, transaction, &answer, out);
                         Event::None
@@ -168,28 +188,35 @@ impl Connector {
         request: &Request<'a>,
         essentials: &Essentials<'a>,
         hash: u128,
-    ) -> Result<Message<'a>, Answer<'static>> {
+    ) -> Result<Asked<'a>, Answer<'static>> {
+        use Method::{Bye, Info, Invite, Notify, Options, Prack, Refer, Subscribe, Update};
         match request.method {
-            Method::Message | Method::Options => {}
-            // We ask for no notifications (RFC 6665 section 4.1.3).
-            Method::Notify if essentials.to.tag.is_some() => return Err(Answer::new(481)),
-            Method::Notify => return Err(Answer::new(489)),
             Method::Other(_) => return Err(Answer { extra: Extra::ALLOW, ..Answer::new(501) }),
+            // What continues a dialog continues none of ours (RFC 3261 section 12.2.2). That says more than 405 would.
+            Method::Message | Options | Invite | Bye | Info | Notify | Prack | Refer | Subscribe | Update
+                if essentials.to.tag.is_some() =>
+            {
+                return Err(Answer::new(481));
+            }
+            Method::Message | Options => {}
+            // We ask for no notifications (RFC 6665 section 4.1.3).
+            Notify => return Err(Answer::new(489)),
             _ => return Err(Answer { extra: Extra::ALLOW, ..Answer::new(405) }),
-        }
-        // No dialog of ours exists (RFC 3261 section 12.2.2).
-        if essentials.to.tag.is_some() {
-            return Err(Answer::new(481));
         }
         // We support no extension, so whatever is required is what we do not support (RFC 3261 section 8.2.2.3).
         if request.head.all(HeaderName::Require).any(|value| !value.trim_ascii().is_empty()) {
             return Err(Answer { extra: Extra::UNSUPPORTED, ..Answer::new(420) });
         }
-        if request.method == Method::Options {
-            return Err(Answer { extra: Extra::CAPABILITIES, ..Answer::new(200) });
+        if request.method == Options {
+            // Whoever names no user asks about us, and where the hops are used up we answer for whom it was meant (section 11).
+            let about_us = essentials.uri.is_some_and(|uri| uri.user.is_none()) || essentials.max_forwards == Some(0);
+            return match about_us {
+                true => Err(capabilities()),
+                false => translate::message::destination(request, &self.settings.presentations).map(Asked::Options),
+            };
         }
         let abstracted = translate::message::to_cpim(request, essentials, &self.settings.presentations)?;
-        Ok(Message {
+        Ok(Asked::Message(Message {
             source: InstantInbox(abstracted.source),
             destination: InstantInbox(abstracted.destination),
             max_forwards: MaxForwards(essentials.max_forwards.unwrap_or(self.settings.start_max_forwards)),
@@ -197,7 +224,7 @@ impl Connector {
             wire_id: Cow::Borrowed(essentials.call_id),
             envelope: Envelope::default(),
             content: abstracted.content,
-        })
+        }))
     }
 
     /// Who is behind a flow, by its source network.
@@ -236,6 +263,17 @@ impl Connector {
         };
         let usual = || translate::status::from_cpim(&response.status, self.settings.on_acceptance);
         let answer = answer.unwrap_or_else(usual);
+        self.stack.endpoint.respond(now, transaction, &answer, out);
+    }
+
+    /// Answers the OPTIONS that `near` names: what we take, if a message to its address would be taken (RFC 3261 section 11.2).
+    pub fn respond_options(&mut self, now: Instant, near: u64, resolved: Result<(), Reason>, out: &mut Output) {
+        let transaction = ServerKey::from(KeyData::from_ffi(near));
+        let refused = resolved.err().map(Reason::into_status);
+        let answer = match &refused {
+            None => capabilities(),
+            Some(status) => translate::status::from_cpim(status, self.settings.on_acceptance),
+        };
         self.stack.endpoint.respond(now, transaction, &answer, out);
     }
 

@@ -29,12 +29,11 @@ pub fn to_cpim<'a>(
     essentials: &Essentials<'a>,
     presentations: &Presentations,
 ) -> Result<Abstracted<'a>, Answer<'static>> {
-    let target = Uri::parse(request.uri).map_err(|_| warned(400, "unreadable Request-URI"))?;
     // RFC 7247 section 8: sips in either promises what XMPP cannot keep.
     if essentials.to.uri.scheme == Scheme::Sips {
         return Err(destination_refused(AddressError::Secure));
     }
-    let destination = address::to_cpim(&target, presentations).map_err(destination_refused)?;
+    let destination = destination(request, presentations)?;
     let source = address::to_cpim(&essentials.from.uri, presentations).map_err(source_refused)?;
     let media_type = match request.head.first(HeaderName::ContentType) {
         Some(raw) => Some(MediaType::parse(raw).ok_or(warned(400, "unreadable Content-Type"))?),
@@ -57,6 +56,12 @@ pub fn to_cpim<'a>(
         alternatives: Vec::new(),
     };
     Ok(Abstracted { source, destination, content })
+}
+
+/// Whom a request is for: the Request-URI decides.
+pub fn destination<'a>(request: &Request<'a>, presentations: &Presentations) -> Result<ImUri<'a>, Answer<'static>> {
+    let target = Uri::parse(request.uri).map_err(|_| warned(400, "unreadable Request-URI"))?;
+    address::to_cpim(&target, presentations).map_err(destination_refused)
 }
 
 /// RFC 7572 table 2. A subject is for people: octets that are not UTF-8 show as U+FFFD.
