@@ -14,6 +14,7 @@ mod next_hop;
 mod private_places;
 mod queues;
 mod redirections;
+mod reconfigure;
 mod requests_to_sip;
 mod routes;
 mod several_components;

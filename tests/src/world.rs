@@ -106,6 +106,8 @@ pub struct World {
     /// Connections for SIP.
     pub sip: SipStreams,
     closed_streams: Vec<StreamId>,
+    /// The last handshake of the component.
+    pub handshake: String,
     /// The component stream as the server sees it.
     pub stream: Option<StreamId>,
     /// The kernel takes what is written. When not, the server hangs: bytes stay with the gateway.
@@ -148,6 +150,7 @@ impl World {
             closes: VecDeque::new(),
             sip: SipStreams::default(),
             closed_streams: Vec::new(),
+            handshake: String::new(),
             stream: None,
             reading: true,
             received: Vec::new(),
@@ -249,6 +252,7 @@ impl World {
         ));
         let handshake = self.take_stanza().expect("a handshake");
         assert!(handshake.starts_with("<handshake"), "{handshake}");
+        self.handshake = handshake;
         self.server_writes("<handshake/>");
     }
 

@@ -92,7 +92,7 @@ pub struct Relay {
     settings: Settings,
     marker: Marker,
     in_flight: SlotMap<OperationKey, InFlight>,
-    /// Deadlines in the order they were set: the window is the same for all.
+    /// Deadlines in their order, which is also the order in which they were set.
     deadlines: VecDeque<(Instant, OperationKey)>,
     counters: Counters,
 }
@@ -127,7 +127,9 @@ impl Relay {
         let row = InFlight { trans_id: message.trans_id.clone(), origin: origin.side, near };
         let operation = self.in_flight.insert(row);
         if origin.side == Side::Sip {
-            self.deadlines.push_back((now + self.settings.sip_window, operation));
+            // Not before the one ahead of it: the window may have been longer then.
+            let earliest = self.deadlines.back().map_or(now, |&(deadline, _)| deadline);
+            self.deadlines.push_back(((now + self.settings.sip_window).max(earliest), operation));
         }
         // `check` saw that it is not zero.
         let max_forwards = MaxForwards(message.max_forwards.0.saturating_sub(1));
@@ -198,6 +200,12 @@ impl Relay {
     /// Whether an identifier proves that we sent a message from `source` to `destination`, however long ago.
     pub fn is_ours(&self, wire_id: &[u8], source: &ImUri<'_>, destination: &ImUri<'_>) -> bool {
         matches!(self.marker.provenance(wire_id, source, destination), Provenance::Ours { same_addresses: true, .. })
+    }
+
+    /// Other settings for the messages that come from here on. What is in flight keeps its deadline, and where the window is
+    /// shorter now, what comes next may still wait as long as what came before it.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        self.settings = settings;
     }
 
     /// Refuses every further message with [`Reason::Overloaded`].

@@ -35,6 +35,11 @@ impl Late {
         Self { mode, minter: minter.derive("late"), told: vec![None; PLACES], count: 0 }
     }
 
+    /// What becomes of late failures from here on.
+    pub(crate) fn set_mode(&mut self, mode: LateFailure) {
+        self.mode = mode;
+    }
+
     /// Late failures so far.
     pub(crate) fn count(&self) -> u64 {
         self.count

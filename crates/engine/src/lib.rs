@@ -81,6 +81,21 @@ impl Engine {
         }
     }
 
+    /// Takes other settings between two turns, for what comes from here on: no stream is closed, and what is in flight ends
+    /// as it began. What is settled at the start stands at `reconfigure` of the connectors; that part of `settings` changes
+    /// nothing. An engine that drains takes no new operations, and so no new settings.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        if self.draining {
+            return;
+        }
+        let Settings { relay, sip, xmpp, late_failure, redact_addresses } = settings;
+        self.relay.reconfigure(relay);
+        self.sip.reconfigure(&sip);
+        self.xmpp.reconfigure(xmpp);
+        self.late.set_mode(late_failure);
+        self.redact_addresses = redact_addresses;
+    }
+
     /// Takes no new operation from now on: they are refused as overloaded. What is in flight is finished,
     /// then the streams are closed in order.
     pub fn drain(&mut self) {

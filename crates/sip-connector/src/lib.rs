@@ -123,8 +123,7 @@ fn capabilities() -> Answer<'static> {
 impl Connector {
     /// A connector at rest.
     pub fn new(mut settings: Settings, minter: &Minter) -> Self {
-        // The narrowest network that holds an address says whose it is.
-        settings.trusted.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
+        narrowest_first(&mut settings.trusted);
         let endpoint = endpoint::Settings {
             accept: translate::message::ACCEPT.into(),
             accept_encoding: cpim::coding::CODINGS.into(),
@@ -132,6 +131,33 @@ impl Connector {
             ..settings.endpoint.clone()
         };
         Self { stack: Stack::new(&settings, endpoint, minter), outgoing: Outgoing::new(&settings, minter), settings }
+    }
+
+    /// Takes other settings for what comes from here on; requests and messages that are open keep what they have. Settled at
+    /// the start and not looked at: what the endpoint says of itself, the next hop, the number of connections, the host.
+    pub fn reconfigure(&mut self, settings: &Settings) {
+        let Settings {
+            endpoint,
+            presentations,
+            trusted,
+            large_requests,
+            on_acceptance,
+            start_max_forwards,
+            parallel: _,
+            queue_per_destination: _,
+            queue_in_all: _,
+            next_hop: _,
+            connections: _,
+            host: _,
+        } = settings;
+        let endpoint = endpoint::Settings { max_homeless: MAX_HOMELESS, ..endpoint.clone() };
+        self.stack.reconfigure(&endpoint, *large_requests);
+        self.outgoing.reconfigure(settings);
+        self.settings.presentations = presentations.clone();
+        self.settings.trusted = trusted.clone();
+        narrowest_first(&mut self.settings.trusted);
+        self.settings.on_acceptance = *on_acceptance;
+        self.settings.start_max_forwards = *start_max_forwards;
     }
 
     /// Takes one fact; see [`turn::Machine`]. Gives the number of octets consumed and what it led to: of a stream at most one
@@ -321,6 +347,11 @@ impl Connector {
     pub fn connections(&self) -> &ConnectionCounters {
         self.stack.connections.counters()
     }
+}
+
+/// The narrowest network that holds an address says whose it is.
+fn narrowest_first(trusted: &mut [(IpNet, PeerId)]) {
+    trusted.sort_by_key(|(network, _)| std::cmp::Reverse(network.prefix_len()));
 }
 
 fn into_owned(status: Status<'_>) -> Status<'static> {

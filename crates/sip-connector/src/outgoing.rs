@@ -151,6 +151,15 @@ impl Outgoing {
         }
     }
 
+    /// Takes other limits of the queues and another way to show addresses. What waits goes on waiting; a transaction more
+    /// that may be open is opened with the next message.
+    pub(crate) fn reconfigure(&mut self, settings: &Settings) {
+        self.parallel = settings.parallel.max(1);
+        self.queue_per_destination = settings.queue_per_destination;
+        self.queue_in_all = settings.queue_in_all;
+        self.presentations = settings.presentations.clone();
+    }
+
     /// Messages that wait for the one before them.
     pub(crate) fn waiting(&self) -> usize {
         self.waiting

@@ -42,6 +42,14 @@ impl Stack {
         }
     }
 
+    /// Takes other limits, and what carries large requests. Where the next hop is and how many connections there may be is
+    /// settled at the start.
+    pub(crate) fn reconfigure(&mut self, endpoint: &endpoint::Settings, large_requests: LargeRequests) {
+        self.connections.set_limits(&endpoint.limits);
+        self.endpoint.reconfigure(endpoint);
+        self.large_requests = large_requests;
+    }
+
     /// Takes one fact. Gives the number of octets consumed, and what came of the message in them.
     pub(crate) fn handle_input<'a>(
         &mut self,

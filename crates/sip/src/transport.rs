@@ -127,6 +127,11 @@ pub struct Counters {
 }
 
 impl Connections {
+    /// Other limits for the connections that are made from here on.
+    pub fn set_limits(&mut self, limits: &Limits) {
+        self.limits = *limits;
+    }
+
     /// No connections. Later at most `most` at a time; those that peers make do not keep us from making as many.
     pub fn new(limits: &Limits, most: usize) -> Self {
         Self {

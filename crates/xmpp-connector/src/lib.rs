@@ -166,6 +166,30 @@ impl Connector {
         }
     }
 
+    /// Takes other settings for what comes from here on. A link takes another secret for its next connection; which links
+    /// there are, and when the connector was made, is settled at the start: of `settings` as many links are looked at as
+    /// there are, in their order.
+    pub fn reconfigure(&mut self, settings: Settings) {
+        let Settings {
+            links,
+            presentations,
+            start_max_forwards,
+            unsent_limit,
+            ask_receipts,
+            content_limit,
+            made_at: _,
+        } = settings;
+        for (link, new) in self.links.iter_mut().zip(links) {
+            link.component.reconfigure(new.component.secret, new.component.limits);
+            link.peer = new.peer;
+        }
+        self.settings.presentations = presentations;
+        self.settings.start_max_forwards = start_max_forwards;
+        self.settings.unsent_limit = unsent_limit;
+        self.settings.ask_receipts = ask_receipts;
+        self.settings.content_limit = content_limit;
+    }
+
     /// Takes one fact; see [`turn::Machine`]. Gives the number of octets consumed and what it led to. While octets are
     /// consumed there may be more in the rest; conclusions that follow come from
     /// [`poll_concluded`](Self::poll_concluded).
@@ -308,7 +332,7 @@ impl Connector {
     /// The longest stanza that is written on a link. A server ends the stream over one that it finds too long, with
     /// everybody else's messages on it; it is sent nothing that would not be taken from it.
     fn longest(&self, index: usize) -> usize {
-        self.settings.links.get(index).map_or(0, |link| link.component.limits.stanza)
+        self.links.get(index).map_or(0, |link| link.component.limits().stanza)
     }
 
     /// Where answers go. A server that sends and does not read gets none beyond twice the limit for messages: what waits

@@ -155,6 +155,41 @@ impl Endpoint {
         }
     }
 
+    /// Other limits for what comes from here on. What it says of itself and its timers stay as they were made: a response
+    /// that is repeated is the same, and responses find their way to requests that are open.
+    pub fn reconfigure(&mut self, settings: &Settings) {
+        let Settings {
+            limits,
+            max_ongoing,
+            max_finished,
+            max_answer_text,
+            max_client,
+            max_unsent,
+            max_homeless,
+            refuse_merged,
+            sent_by: _,
+            sent_by_tcp: _,
+            t1: _,
+            t2: _,
+            t4: _,
+            allow: _,
+            accept: _,
+            accept_encoding: _,
+            accept_language: _,
+            supported: _,
+            server_name: _,
+            warn_agent: _,
+        } = settings;
+        self.settings.limits = *limits;
+        self.settings.max_ongoing = *max_ongoing;
+        self.settings.max_finished = *max_finished;
+        self.settings.max_answer_text = *max_answer_text;
+        self.settings.max_client = *max_client;
+        self.settings.max_unsent = *max_unsent;
+        self.settings.max_homeless = *max_homeless;
+        self.settings.refuse_merged = *refuse_merged;
+    }
+
     /// What has been counted.
     pub fn counters(&self) -> &Counters {
         &self.counters

@@ -207,6 +207,8 @@ enum State {
 #[derive(Debug)]
 pub struct Component {
     settings: ComponentSettings,
+    /// Those of the stream after this one.
+    next_limits: Limits,
     minter: Minter,
     state: State,
     framer: Framer,
@@ -224,6 +226,7 @@ impl Component {
     pub fn new(settings: ComponentSettings, minter: Minter, now: Instant) -> Self {
         Self {
             framer: Framer::tolerant(settings.limits),
+            next_limits: settings.limits,
             settings,
             minter,
             state: State::Waiting { until: now },
@@ -255,6 +258,17 @@ impl Component {
             | State::Up { stream }
             | State::Closing { stream } => Some(stream),
         }
+    }
+
+    /// Another secret and other limits for the next connection; the stream that stands is not touched.
+    pub fn reconfigure(&mut self, secret: Secret, limits: Limits) {
+        self.settings.secret = secret;
+        self.next_limits = limits;
+    }
+
+    /// The limits of the stream.
+    pub fn limits(&self) -> &Limits {
+        &self.settings.limits
     }
 
     /// What the header of the server declares for its stanzas.
@@ -355,6 +369,7 @@ impl Component {
         if !matches!(self.state, State::Connecting { .. }) {
             return;
         }
+        self.settings.limits = self.next_limits;
         self.framer = Framer::tolerant(self.settings.limits);
         if let Some(buffer) = out.stream(stream) {
             begin_header(buffer);
