@@ -3,6 +3,7 @@
 mod addresses;
 mod barrier;
 mod book;
+mod configuration;
 mod content;
 mod evidence;
 mod forged_senders;
