@@ -25,7 +25,8 @@ pub async fn serve(listener: std::net::TcpListener, driver: mpsc::Sender<Control
     axum::serve(tokio::net::TcpListener::from_std(listener)?, router).await
 }
 
-async fn ask(driver: &mpsc::Sender<Control>) -> Option<Report> {
+/// How the driver and its machines are; `None` where the driver takes no turns.
+pub(crate) async fn ask(driver: &mpsc::Sender<Control>) -> Option<Report> {
     let asking = async {
         let (sender, answer) = oneshot::channel();
         driver.send(Control::Report(sender)).await.ok()?;

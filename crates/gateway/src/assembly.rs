@@ -178,6 +178,10 @@ impl Hosted for Engine {
         self.is_ready()
     }
 
+    fn reconfigure(&mut self, settings: &engine::Settings) {
+        Engine::reconfigure(self, settings.clone());
+    }
+
     fn measure(&self, metrics: &mut Metrics) {
         crate::measures::measure(&self.counters(), metrics);
     }

@@ -8,7 +8,7 @@ use engine::Engine;
 use gateway::assembly;
 use gateway::config::{self, Config, Log, LogFormat, Overrides};
 use gateway::driver::{self, Ended};
-use gateway::program::{self, Surroundings};
+use gateway::program::{self, Reloader, Surroundings};
 use gateway::sandbox::{self, NewUser, Options, SandboxError};
 use gateway::telemetry;
 use std::path::PathBuf;
@@ -31,7 +31,8 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs the gateway until a signal ends it: SIGTERM and SIGINT let it finish what is open, a second one does not.
+    /// Runs the gateway until a signal ends it: SIGTERM and SIGINT let it finish what is open, a second one does not; SIGHUP
+    /// lets it read its configuration again.
     Run(Configured),
     /// Checks the configuration and tells everything that is wrong with it.
     Check(Configured),
@@ -50,6 +51,12 @@ struct Configured {
     /// Wins over log.format: text or json.
     #[arg(long, value_name = "FORMAT")]
     log_format: Option<String>,
+}
+
+impl Configured {
+    fn overrides(&self) -> Overrides {
+        Overrides { log_level: self.log_level.clone(), log_format: self.log_format.clone() }
+    }
 }
 
 #[derive(Args)]
@@ -103,7 +110,7 @@ fn main() -> ExitCode {
     };
     match arguments.command {
         Command::Run(configured) => match load(&configured) {
-            Ok(config) => match run(&config) {
+            Ok(config) => match run(config, configured) {
                 Ok(Ended::Quiet) => ExitCode::SUCCESS,
                 Ok(Ended::Overdue | Ended::Stopped) => UNFINISHED.into(),
                 Err(error) => {
@@ -136,24 +143,25 @@ fn main() -> ExitCode {
 
 /// Loads the configuration, or tells what is wrong with it.
 fn load(configured: &Configured) -> Result<Config, ExitCode> {
-    let overrides = Overrides { log_level: configured.log_level.clone(), log_format: configured.log_format.clone() };
-    config::load(&configured.config, &overrides).map_err(|errors| {
+    config::load(&configured.config, &configured.overrides()).map_err(|errors| {
         eprintln!("{errors}");
         WRONG_USE.into()
     })
 }
 
-fn run(config: &Config) -> anyhow::Result<Ended> {
-    telemetry::start(&config.log).context("the log cannot be started")?;
+fn run(config: Config, configured: Configured) -> anyhow::Result<Ended> {
+    let levels = telemetry::start(&config.log).context("the log cannot be started")?;
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let Surroundings { next_hops, wiring, names, admin } = program::prepare(config)?;
-    let engine = Engine::new(assembly::engine_settings(config, &next_hops), seed()?, driver::now());
+    let Surroundings { next_hops, wiring, names, admin } = program::prepare(&config)?;
+    let engine = Engine::new(assembly::engine_settings(&config, &next_hops), seed()?, driver::now());
     let version = env!("CARGO_PKG_VERSION");
     let listen: Vec<String> = config.sip.listen.iter().map(ToString::to_string).collect();
     tracing::info!(version, ?listen, next_hop = ?next_hops, "entente runs");
-    let ended = program::run(vec![(Box::new(engine), wiring)], names, admin)?;
+    let overrides = configured.overrides();
+    let reloader = Reloader { path: configured.config, overrides, config, next_hops, levels };
+    let ended = program::run(vec![(Box::new(engine), wiring)], names, admin, reloader)?;
     tracing::info!(?ended, "entente ends");
     Ok(ended)
 }

@@ -1,17 +1,20 @@
-//! Runs machines as a program: sockets are bound and names resolved before anything starts, signals end it in order, and
-//! the admin interface looks on.
+//! Runs machines as a program: sockets are bound and names resolved before anything starts, signals end it in order or
+//! let it read its configuration again, and the admin interface looks on.
 
-use crate::admin;
-use crate::config::{Config, Listen};
+use crate::config::{self, Config, ConfigErrors, Listen, Overrides, Reread};
 use crate::driver::{Control, Driver, Ended, Hosted, Socket, Wiring};
+use crate::manager::{Manager, News};
 use crate::net::{self, Names, ResolveError};
+use crate::telemetry::Levels;
+use crate::{admin, assembly};
 use sip::transaction::Transport;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 /// How long what is open may take to end: a little longer than the 32 s after which every SIP transaction is over.
 pub const DRAIN_PATIENCE: Duration = Duration::from_secs(35);
@@ -88,19 +91,77 @@ pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
     Ok(Surroundings { next_hops, wiring, names, admin })
 }
 
-/// Runs `parts` on this thread. SIGTERM and SIGINT drain; a second one ends at once. `admin` is a bound listener.
+/// What is needed to read the configuration again.
+pub struct Reloader {
+    /// The file.
+    pub path: PathBuf,
+    /// What the command line set.
+    pub overrides: Overrides,
+    /// What is in force.
+    pub config: Config,
+    /// The addresses that the next hop has had since the start.
+    pub next_hops: Vec<SocketAddr>,
+    /// What the log writes.
+    pub levels: Levels,
+}
+
+impl Reloader {
+    /// Reads the file, and gives the driver what can be changed while it runs. A file that is wrong changes nothing.
+    async fn reload(&mut self, controls: &mpsc::Sender<Control>) {
+        let (path, overrides) = (self.path.clone(), self.overrides.clone());
+        // Away from this thread: a file may lie on a slow disk.
+        let read = tokio::task::spawn_blocking(move || config::load(&path, &overrides)).await;
+        let reread = match read.map(|read| read.and_then(|fresh| config::reread(&self.config, fresh))) {
+            Ok(Ok(reread)) => reread,
+            Ok(Err(ConfigErrors(problems))) => {
+                for problem in problems {
+                    tracing::error!(%problem, "the configuration is wrong");
+                }
+                tracing::error!(path = %self.path.display(), "nothing of it is taken, what was before goes on");
+                return;
+            }
+            Err(error) => return tracing::error!(%error, "the configuration could not be read"),
+        };
+        let Reread { config, kept } = reread;
+        let settings = Box::new(assembly::engine_settings(&config, &self.next_hops));
+        let (done, taken) = oneshot::channel();
+        if controls.send(Control::Reconfigure(settings, done)).await.is_err() || taken.await.is_err() {
+            return tracing::error!("the gateway takes no new configuration: it ends");
+        }
+        if let Err(error) = self.levels.set(&config.log.level) {
+            tracing::error!(%error, "the level of the log cannot be changed");
+        }
+        for warning in &config.warnings {
+            tracing::warn!("{warning}");
+        }
+        for key in kept {
+            tracing::warn!(key, "the new value needs a restart: the running one stays");
+        }
+        tracing::info!(path = %self.path.display(), "configuration read again");
+        self.config = config;
+    }
+}
+
+/// Runs `parts` on this thread. SIGTERM and SIGINT drain, a second one ends at once; SIGHUP reads the configuration again;
+/// the service manager hears of it all. `admin` is a bound listener.
 pub fn run(
     parts: Vec<(Box<dyn Hosted>, Wiring)>,
     names: Arc<Names>,
     admin: Option<std::net::TcpListener>,
+    reloader: Reloader,
 ) -> io::Result<Ended> {
     let (driver, controls) = Driver::new(parts, names);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Handlers stand before the first turn.
     let signals = {
         let _inside = runtime.enter();
-        (signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?)
+        Signals {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+            hangup: signal(SignalKind::hangup())?,
+        }
     };
+    let manager = Arc::new(Manager::from_environment());
     std::thread::Builder::new().name("admin".into()).spawn(move || {
         runtime.block_on(async {
             if let Some(listener) = admin {
@@ -111,29 +172,74 @@ pub fn run(
                     }
                 });
             }
-            obey_signals(signals, &controls).await;
+            obey_signals(signals, &controls, manager, reloader).await;
         });
     })?;
     driver.run()
 }
 
-async fn obey_signals((mut terminate, mut interrupt): (Signal, Signal), controls: &mpsc::Sender<Control>) {
+struct Signals {
+    terminate: Signal,
+    interrupt: Signal,
+    hangup: Signal,
+}
+
+async fn obey_signals(
+    signals: Signals,
+    controls: &mpsc::Sender<Control>,
+    manager: Arc<Manager>,
+    mut reloader: Reloader,
+) {
+    let Signals { mut terminate, mut interrupt, mut hangup } = signals;
+    let watched = tokio::spawn(stay_in_touch(manager.clone(), controls.clone()));
+    let (telling, asked) = (manager.clone(), controls.clone());
+    // Beside the loop below: a slow file must not keep the program from ending.
+    let reloading = tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            telling.tell(News::Reloading);
+            reloader.reload(&asked).await;
+            telling.tell(News::Ready);
+        }
+    });
     let mut orders = [Control::Drain(DRAIN_PATIENCE), Control::Stop].into_iter();
     loop {
         tokio::select! {
             Some(()) = terminate.recv() => {}
             Some(()) = interrupt.recv() => {}
-            else => return,
+            else => break,
         }
-        let Some(order) = orders.next() else { return };
+        let Some(order) = orders.next() else { break };
+        // What ends needs no new settings.
+        reloading.abort();
         match order {
             Control::Drain(patience) => {
                 tracing::info!(?patience, "draining; a second signal ends the program at once");
+                manager.tell(News::Stopping);
             }
             _ => tracing::warn!("ending at once"),
         }
         if controls.send(order).await.is_err() {
+            break;
+        }
+    }
+    watched.abort();
+}
+
+/// Tells the manager when the driver has taken its first turn, and then that it still takes turns, if the manager asks.
+async fn stay_in_touch(manager: Arc<Manager>, controls: mpsc::Sender<Control>) {
+    while admin::ask(&controls).await.is_none() {
+        if controls.is_closed() {
             return;
+        }
+    }
+    manager.tell(News::Ready);
+    let Some(interval) = manager.watchdog else { return };
+    // As sd_watchdog_enabled(3) advises.
+    let mut ticks = tokio::time::interval(interval / 2);
+    loop {
+        ticks.tick().await;
+        if admin::ask(&controls).await.is_some() {
+            manager.tell(News::Alive);
         }
     }
 }

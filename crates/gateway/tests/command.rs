@@ -61,3 +61,28 @@ fn wrong_arguments_are_wrong_use() {
     assert_eq!(help.status.code(), Some(0));
     assert!(text(&help.stdout).contains("check"));
 }
+
+/// A section from the environment, in a wrong form: it may hold a secret.
+#[test]
+fn what_may_hold_a_secret_is_not_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, CONFIG).unwrap();
+    let check = ["check", "--config", path.to_str().unwrap()];
+    for (name, value) in [
+        ("ENTENTE_XMPP__COMPONENT", "{secret = \"hunter2\""),
+        ("ENTENTE_XMPP__COMPONENT", "hunter2"),
+        ("ENTENTE_XMPP__COMPONENT", "[\"hunter2\"]"),
+        ("ENTENTE_XMPP__COMPONENT", "[{secret = \"hunter2\", domain = \"\\u0001\"}]"),
+        ("ENTENTE_XMPP", "hunter2"),
+        ("ENTENTE_XMPP__HUNTER2", "hunter2"),
+    ] {
+        let told = entente(&check, &[("ENTENTE_TEST_SECRET", "x"), (name, value)]);
+        let text = text(&told.stderr);
+        if name.contains("__") {
+            assert_eq!(told.status.code(), Some(64), "{name}={value}");
+            assert!(text.contains("the environment: xmpp."), "{text}");
+        }
+        assert!(!text.contains("hunter2\"") && !text.contains("= \"hunter2"), "{name}={value}: {text}");
+    }
+}

@@ -3,6 +3,8 @@
 
 use gateway::config::{Config, LargeRequests, LateFailure, LogFormat, Overrides, Problem, Rule, load};
 use secrecy::ExposeSecret;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 /// The least that works.
@@ -21,7 +23,9 @@ name = "xmpp.example"
 
 fn folder_with(text: &str) -> (tempfile::TempDir, PathBuf) {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("secret"), "squeamish ossifrage\n").unwrap();
+    let secret = folder.path().join("secret");
+    std::fs::write(&secret, "squeamish ossifrage\n").unwrap();
+    std::fs::set_permissions(&secret, Permissions::from_mode(0o640)).unwrap();
     let path = folder.path().join("gateway.toml");
     std::fs::write(&path, text).unwrap();
     (folder, path)
@@ -198,6 +202,93 @@ fn secrets_come_from_a_file_or_the_environment_and_are_not_repeated() {
         assert!(problems[0].what.contains(what), "{problems:?}");
         assert_eq!(problems[0].value, None);
     }
+}
+
+/// What a secret file may hold, and what becomes of it.
+#[test]
+fn a_secret_is_one_line_and_a_file_has_an_end() {
+    let with_file = |content: &[u8]| {
+        let (folder, path) = folder_with(LEAST);
+        std::fs::write(folder.path().join("secret"), content).unwrap();
+        load(&path, &Overrides::default()).map_err(|errors| errors.0)
+    };
+    for (content, secret) in [
+        (&b"montague"[..], "montague"),
+        (b"montague\n", "montague"),
+        (b"montague\r\n", "montague"),
+        (b"two words\n", "two words"),
+        ("Möntägue\n".as_bytes(), "Möntägue"),
+        (&[b'x'; 4096], &"x".repeat(4096)),
+    ] {
+        let config = with_file(content).unwrap();
+        assert_eq!(config.xmpp.components[0].secret.expose_secret(), secret);
+        assert!(config.warnings.is_empty(), "{:?}", config.warnings);
+    }
+    for content in [&b" montague"[..], b"montague \n", "montague\u{a0}".as_bytes()] {
+        let config = with_file(content).unwrap();
+        assert!(config.warnings[0].contains("begins or ends with white space"), "{:?}", config.warnings);
+    }
+    for (content, what) in [
+        (&b""[..], "is empty"),
+        (b"\n", "is empty"),
+        (b"montague\n\n", "more than one line"),
+        (b"montague\ncapulet\n", "more than one line"),
+        (b"monta\rgue", "more than one line"),
+        (b"monta\tgue", "a control character"),
+        (b"monta\0gue", "a control character"),
+        (b"monta\xffgue", "is not UTF-8"),
+        (&[b'x'; 4097], "is longer than 4096 bytes"),
+        (&[b'x'; 1 << 20], "is longer than 4096 bytes"),
+    ] {
+        let problems = with_file(content).unwrap_err();
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].what.contains(what), "{what}: {problems:?}");
+        assert!(!problems[0].to_string().contains("gue") && problems[0].value.is_none(), "{problems:?}");
+    }
+    // Neither has an end.
+    for endless in ["/dev/zero", "/dev/stdin", "."] {
+        let problems = read(&LEAST.replace("file = \"secret\"", &format!("file = \"{endless}\""))).unwrap_err();
+        assert!(problems[0].what.contains("it is not a regular file"), "{problems:?}");
+    }
+    let pipe = tempfile::tempdir().unwrap();
+    let pipe = pipe.path().join("pipe");
+    nix::unistd::mkfifo(&pipe, nix::sys::stat::Mode::S_IRUSR).unwrap();
+    let text = LEAST.replace("file = \"secret\"", &format!("file = \"{}\"", pipe.display()));
+    assert!(read(&text).unwrap_err()[0].what.contains("it is not a regular file"));
+    let endless = load(Path::new("/dev/zero"), &Overrides::default()).unwrap_err();
+    assert!(endless.0[0].what.contains("is longer than"), "{endless}");
+}
+
+#[test]
+fn what_should_be_looked_at_is_told_as_a_warning() {
+    let told = |change: &dyn Fn(&str) -> String| read(&change(LEAST)).unwrap().warnings;
+    for (warning, change) in [
+        (
+            "is everybody",
+            &(|text: &str| format!("{text}[[sip.trusted]]\nnetworks = [\"0.0.0.0/0\"]\n")) as &dyn Fn(&str) -> String,
+        ),
+        ("is everybody", &|text: &str| format!("{text}[[sip.trusted]]\nnetworks = [\"::/0\"]\n")),
+        ("is on another machine", &|text: &str| text.replace("localhost:5347", "xmpp.example:5347")),
+        ("is on another machine", &|text: &str| text.replace("localhost:5347", "[2001:db8::1]:5347")),
+        ("answers everybody", &|text: &str| format!("{text}[admin]\nlisten = \"0.0.0.0:9090\"\n")),
+        ("writes addresses of users", &|text: &str| format!("{text}[log]\nlevel = \"info,engine=trace\"\n")),
+        ("is the gateway itself", &|text: &str| text.replace("udp:proxy.sip.example:5060", "udp:127.0.0.1:5060")),
+    ] {
+        let warnings = told(change);
+        assert!(warnings.len() == 1 && warnings[0].contains(warning), "{warning}: {warnings:?}");
+    }
+    for right in [
+        &(|text: &str| format!("{text}[log]\nlevel = \"trace\"\nredact_addresses = true\n")) as &dyn Fn(&str) -> String,
+        &|text: &str| format!("{text}[admin]\nlisten = \"[::1]:9090\"\n"),
+        &|text: &str| text.replace("localhost:5347", "[::1]:5347"),
+        &|text: &str| text.replace("udp:proxy.sip.example:5060", "tcp:127.0.0.1:5061"),
+    ] {
+        assert!(told(right).is_empty(), "{:?}", told(right));
+    }
+    let (folder, path) = folder_with(LEAST);
+    std::fs::set_permissions(folder.path().join("secret"), Permissions::from_mode(0o644)).unwrap();
+    let warnings = load(&path, &Overrides::default()).unwrap().warnings;
+    assert!(warnings[0].contains("can be read by everybody on this machine: chmod 640 "), "{warnings:?}");
 }
 
 #[test]

@@ -1,163 +1,13 @@
 //! `entente run` between an XMPP server and a SIP proxy that the test plays on loopback.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
-use nix::sys::signal::{Signal, kill};
-use nix::unistd::Pid;
-use sha1::{Digest, Sha1};
+mod stage;
+
+use nix::sys::signal::Signal;
+use stage::{Component, PATIENCE, Stage, message, receive};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::net::{TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
-
-const PATIENCE: Duration = Duration::from_secs(20);
-
-/// The gateway, killed with the test.
-struct Gateway(Child);
-
-impl Gateway {
-    fn signal(&self, signal: Signal) {
-        kill(Pid::from_raw(i32::try_from(self.0.id()).unwrap()), signal).unwrap();
-    }
-
-    fn wait(&mut self) -> ExitStatus {
-        let start = Instant::now();
-        loop {
-            if let Some(status) = self.0.try_wait().unwrap() {
-                return status;
-            }
-            assert!(start.elapsed() < PATIENCE, "the gateway ends");
-            std::thread::sleep(Duration::from_millis(10));
-        }
-    }
-}
-
-impl Drop for Gateway {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
-}
-
-/// What stands around the gateway.
-struct Stage {
-    xmpp: TcpListener,
-    sip: UdpSocket,
-    listen: SocketAddr,
-    admin: SocketAddr,
-    folder: tempfile::TempDir,
-}
-
-impl Stage {
-    fn new() -> Self {
-        let sip = UdpSocket::bind("127.0.0.1:0").unwrap();
-        sip.set_read_timeout(Some(PATIENCE)).unwrap();
-        Self {
-            xmpp: TcpListener::bind("127.0.0.1:0").unwrap(),
-            sip,
-            listen: UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
-            admin: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
-            folder: tempfile::tempdir().unwrap(),
-        }
-    }
-
-    fn run(&self) -> Gateway {
-        self.run_with(&format!("[\"udp:{}\"]", self.listen), &format!("udp:{}", self.sip.local_addr().unwrap()))
-    }
-
-    fn run_with(&self, listen: &str, next_hop: &str) -> Gateway {
-        let text = format!(
-            "[sip]\nlisten = {listen}\nnext_hop = \"{next_hop}\"\n[admin]\nlisten = \"{}\"\n\
-             [[xmpp.component]]\ndomain = \"sip.example\"\nconnect = \"{}\"\nsecret = \"secret\"\n\
-             [[sip_domain]]\nname = \"sip.example\"\n[[xmpp_domain]]\nname = \"xmpp.example\"\n",
-            self.admin,
-            self.xmpp.local_addr().unwrap()
-        );
-        let path = self.folder.path().join("gateway.toml");
-        std::fs::write(&path, text).unwrap();
-        let mut command = Command::new(env!("CARGO_BIN_EXE_entente"));
-        command.args(["run", "--config"]).arg(path).stdin(Stdio::null());
-        Gateway(command.spawn().unwrap())
-    }
-
-    /// Takes the component's connection up to the handshake (XEP-0114).
-    fn accept(&self) -> Component {
-        let stream = self.xmpp.accept().unwrap().0;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let mut component = Component { stream, unread: String::new() };
-        component.read_until("to='sip.example'", ">");
-        let header = "<stream:stream xmlns='jabber:component:accept' \
-                      xmlns:stream='http://etherx.jabber.org/streams' from='sip.example' id='s1'>";
-        component.write(header);
-        let handshake = component.read_until("<handshake", "</handshake>");
-        let digest = Sha1::digest(b"s1secret").iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        assert!(handshake.contains(&digest), "{handshake}");
-        component.write("<handshake/>");
-        component
-    }
-
-    fn health(&self, path: &str) -> Option<u16> {
-        let mut stream = TcpStream::connect(self.admin).ok()?;
-        stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: test\r\nConnection: close\r\n\r\n").ok()?;
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).ok()?;
-        answer.get(9..12)?.parse().ok()
-    }
-
-    fn wait_until_ready(&self) {
-        let start = Instant::now();
-        while self.health("/readyz") != Some(200) {
-            assert!(start.elapsed() < PATIENCE, "the gateway gets ready");
-            std::thread::sleep(Duration::from_millis(20));
-        }
-    }
-}
-
-struct Component {
-    stream: TcpStream,
-    unread: String,
-}
-
-impl Component {
-    fn write(&mut self, text: &str) {
-        self.stream.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Reads until `end` has come behind `start`, and gives all before it.
-    fn read_until(&mut self, start: &str, end: &str) -> String {
-        loop {
-            // Either kind of quotes is XML.
-            let text = self.unread.replace('"', "'");
-            if let Some(begin) = text.find(start)
-                && let Some(length) = text[begin..].find(end)
-            {
-                let stop = begin + length + end.len();
-                self.unread.drain(..stop);
-                return text[..stop].to_owned();
-            }
-            let mut buffer = [0; 4096];
-            let length = self.stream.read(&mut buffer).unwrap();
-            assert!(length > 0, "the stream ended before {start:?} in {:?}", self.unread);
-            self.unread.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
-        }
-    }
-}
-
-fn message(stage: &Stage, branch: &str) -> String {
-    let proxy = stage.sip.local_addr().unwrap();
-    format!(
-        "MESSAGE sip:romeo@xmpp.example SIP/2.0\r\nVia: SIP/2.0/UDP {proxy};branch=z9hG4bK{branch}\r\n\
-         Max-Forwards: 70\r\nFrom: <sip:juliet@sip.example>;tag=1\r\nTo: <sip:romeo@xmpp.example>\r\n\
-         Call-ID: {branch}@sip.example\r\nCSeq: 1 MESSAGE\r\nContent-Type: text/plain\r\nContent-Length: 22\r\n\r\n\
-         Art thou not Romeo, ho"
-    )
-}
-
-fn receive(socket: &UdpSocket) -> String {
-    let mut buffer = [0; 65_536];
-    let length = socket.recv(&mut buffer).unwrap();
-    String::from_utf8(buffer[..length].to_vec()).unwrap()
-}
 
 /// Juliet -> proxy -> entente -> XMPP server; the server bounces; Juliet hears of it; Romeo writes; SIGTERM.
 #[test]
@@ -221,7 +71,7 @@ fn messages_cross_over_tcp_both_ways() {
     let stage = Stage::new();
     let proxy = TcpListener::bind("127.0.0.1:0").unwrap();
     let next_hop = format!("tcp:{}", proxy.local_addr().unwrap());
-    let mut gateway = stage.run_with(&format!("[\"tcp:{}\"]", stage.listen), &next_hop);
+    let mut gateway = stage.run_with(&stage.config_with(&format!("[\"tcp:{}\"]", stage.listen), &next_hop));
     let mut component = stage.accept();
     stage.wait_until_ready();
 

@@ -134,19 +134,20 @@ impl Connector {
     }
 
     /// Takes other settings for what comes from here on; requests and messages that are open keep what they have. Settled at
-    /// the start and not looked at: what the endpoint says of itself, the next hop, the number of connections, the host.
+    /// the start and not looked at: what the endpoint says of itself, the routes, the number of connections, the host.
     pub fn reconfigure(&mut self, settings: &Settings) {
         let Settings {
             endpoint,
             presentations,
             trusted,
             large_requests,
+            redirects,
             on_acceptance,
             start_max_forwards,
             parallel: _,
             queue_per_destination: _,
             queue_in_all: _,
-            next_hop: _,
+            routes: _,
             connections: _,
             host: _,
         } = settings;
@@ -156,6 +157,7 @@ impl Connector {
         self.settings.presentations = presentations.clone();
         self.settings.trusted = trusted.clone();
         narrowest_first(&mut self.settings.trusted);
+        self.settings.redirects = redirects.clone();
         self.settings.on_acceptance = *on_acceptance;
         self.settings.start_max_forwards = *start_max_forwards;
     }

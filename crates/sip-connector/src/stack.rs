@@ -42,7 +42,7 @@ impl Stack {
         }
     }
 
-    /// Takes other limits, and what carries large requests. Where the next hop is and how many connections there may be is
+    /// Takes other limits, and what carries large requests. Which routes there are and how many connections there may be is
     /// settled at the start.
     pub(crate) fn reconfigure(&mut self, endpoint: &endpoint::Settings, large_requests: LargeRequests) {
         self.connections.set_limits(&endpoint.limits);

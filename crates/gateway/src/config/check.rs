@@ -1,16 +1,20 @@
 //! What must be true of several keys together.
 
 use super::reader::Problems;
-use super::{Component, Domain, Rule, Sip, Trusted};
+use super::{Component, Config, Domain, Rule, Trusted};
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+/// What must be true of the whole.
+pub(super) fn whole(config: &Config, problems: &mut Problems) {
+    let Config { sip, xmpp, sip_domains, xmpp_domains, answers, .. } = config;
+    presentations(sip_domains, xmpp_domains, &xmpp.components, problems);
+    trusted(&sip.trusted, sip_domains, problems);
+    redirect_to(&answers.redirect_to, sip_domains, xmpp_domains, problems);
+}
 
 /// Every address has one home and one spelling on the other side, and a component for every domain shown on XMPP.
-pub(super) fn presentations(
-    sip_domains: &[Domain],
-    xmpp_domains: &[Domain],
-    components: &[Component],
-    problems: &mut Problems,
-) {
+fn presentations(sip_domains: &[Domain], xmpp_domains: &[Domain], components: &[Component], problems: &mut Problems) {
     homes_are_distinct(sip_domains, xmpp_domains, problems);
     for (section, domains, across) in
         [("sip_domain", sip_domains, xmpp_domains), ("xmpp_domain", xmpp_domains, sip_domains)]
@@ -76,7 +80,7 @@ fn shown_once(section: &str, domains: &[Domain], across: &[Domain], problems: &m
 }
 
 /// A neighbour may speak only for domains that are on SIP.
-pub(super) fn trusted(trusted: &[Trusted], sip_domains: &[Domain], problems: &mut Problems) {
+fn trusted(trusted: &[Trusted], sip_domains: &[Domain], problems: &mut Problems) {
     let any = sip_domains.iter().any(|domain| domain.name.is_none());
     for (entry, place) in trusted.iter().zip(1..) {
         for domain in &entry.domains {
@@ -89,7 +93,7 @@ pub(super) fn trusted(trusted: &[Trusted], sip_domains: &[Domain], problems: &mu
 }
 
 /// A SIP sender is redirected to users that are on XMPP and shown on SIP.
-pub(super) fn redirect_to(to: &[String], sip_domains: &[Domain], xmpp_domains: &[Domain], problems: &mut Problems) {
+fn redirect_to(to: &[String], sip_domains: &[Domain], xmpp_domains: &[Domain], problems: &mut Problems) {
     let any = xmpp_domains.iter().any(|domain| domain.name.is_none());
     for domain in to {
         let is_named = |domains: &[Domain]| domains.iter().any(|known| known.name.as_ref() == Some(domain));
@@ -100,17 +104,67 @@ pub(super) fn redirect_to(to: &[String], sip_domains: &[Domain], xmpp_domains: &
     }
 }
 
-/// Notes an address that peers could not answer to.
-pub(super) fn warn_about_addresses(sip: &Sip, warnings: &mut Vec<String>) {
+/// What is allowed but should be looked at.
+pub(super) fn warnings(config: &Config) -> Vec<String> {
+    let mut warnings = Vec::new();
+    unreachable_addresses(config, &mut warnings);
+    open_doors(config, &mut warnings);
+    warnings
+}
+
+/// An address that peers could not answer to, or that is our own.
+fn unreachable_addresses(config: &Config, warnings: &mut Vec<String>) {
+    let sip = &config.sip;
     for (transport, advertised, key) in
         [("udp", &sip.advertise, "advertise"), ("tcp", &sip.advertise_tcp, "advertise_tcp")]
     {
         let used = sip.listen.iter().any(|listen| listen.transport.name().eq_ignore_ascii_case(transport));
-        if used && advertised.parse().is_ok_and(|address: std::net::SocketAddr| address.ip().is_unspecified()) {
+        if used && advertised.parse().is_ok_and(|address: SocketAddr| address.ip().is_unspecified()) {
             warnings.push(format!(
                 "sip.listen = \"{transport}:{advertised}\" stands in our Via as it is: set sip.{key} to the address peers \
                  reach us at"
             ));
         }
+    }
+    let own = |listen: &super::Listen| {
+        listen.transport == sip.next_hop_transport && listen.address.to_string() == sip.next_hop
+    };
+    if sip.listen.iter().any(own) {
+        warnings.push(format!(
+            "sip.next_hop = \"{}\" is the gateway itself: every message to SIP would be a loop",
+            sip.next_hop
+        ));
+    }
+}
+
+/// More people may look in, or speak, than will be meant.
+fn open_doors(config: &Config, warnings: &mut Vec<String>) {
+    for (section, place) in config.sip.trusted.iter().zip(1..) {
+        for network in section.networks.iter().filter(|network| network.prefix_len() == 0) {
+            warnings.push(format!(
+                "sip.trusted[{place}].networks = \"{network}\" is everybody: whoever reaches us may speak for every user of \
+                 these domains"
+            ));
+        }
+    }
+    for (component, place) in config.xmpp.components.iter().zip(1..) {
+        let host = component.connect.rsplit_once(':').map_or("", |(host, _)| host).trim_matches(['[', ']']);
+        let address: Option<std::net::IpAddr> = host.parse().ok();
+        if host != "localhost" && !address.is_some_and(|address| address.is_loopback()) {
+            warnings.push(format!(
+                "xmpp.component[{place}].connect = \"{}\" is on another machine: the link is not encrypted, keep it in a \
+                 tunnel or a network of its own",
+                component.connect
+            ));
+        }
+    }
+    if let Some(listen) = config.admin.listen.filter(|listen| !listen.ip().is_loopback()) {
+        warnings.push(format!("admin.listen = \"{listen}\" answers everybody who reaches it: use a loopback address"));
+    }
+    let traces = config.log.level.to_ascii_lowercase().contains("trace");
+    if traces && !config.log.redact_addresses {
+        warnings.push(
+            "log.level writes addresses of users: set log.redact_addresses = true, or a level above trace".into(),
+        );
     }
 }

@@ -5,19 +5,24 @@
 
 mod check;
 mod reader;
+mod reload;
+mod secrets;
 mod values;
 
 use figment::providers::{Env, Format, Serialized, Toml};
-use figment::value::Value;
 use figment::{Figment, Profile, Provider};
 use ipnet::IpNet;
 use reader::{Problems, Table};
 use secrecy::SecretString;
 use sip::transaction::Transport;
 use std::fmt;
+use std::fs::File;
+use std::io::Read;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+pub use reload::{Reread, reread};
 
 /// A configuration that has passed all checks.
 #[derive(Clone, Debug)]
@@ -281,18 +286,18 @@ pub struct Overrides {
     pub log_format: Option<String>,
 }
 
+/// No configuration is longer, in bytes.
+const LONGEST: usize = 1 << 20;
 /// Environment variables of this prefix are keys; `__` stands for the dot.
 const PREFIX: &str = "ENTENTE_";
 
 /// Reads and checks a configuration.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> {
     let place = path.display().to_string();
-    if let Err(error) = std::fs::read_to_string(path) {
-        return Err(unreadable(&place, format!("cannot be read: {error}")));
-    }
+    let text = read(path).map_err(|what| unreadable(&place, what))?;
     // Every key is in a section, so that ENTENTE_ variables without "__" are somebody else's: a secret's, for example.
     let environment = Env::prefixed(PREFIX).filter(|key| key.as_str().contains("__")).split("__");
-    let mut figment = Figment::new().merge(Toml::file_exact(path)).merge(environment);
+    let mut figment = Figment::new().merge(Toml::string(&text)).merge(environment);
     if let Some(level) = &overrides.log_level {
         figment = figment.merge(Serialized::default("log.level", level));
     }
@@ -301,6 +306,17 @@ pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> 
     }
     let folder = path.parent().map(Path::to_owned).unwrap_or_default();
     checked(figment, folder, &place)
+}
+
+/// The text of the file, which may be a pipe.
+fn read(path: &Path) -> Result<String, String> {
+    let mut bytes = Vec::new();
+    let file = File::open(path).and_then(|file| file.take(LONGEST as u64 + 1).read_to_end(&mut bytes));
+    file.map_err(|error| format!("cannot be read: {error}"))?;
+    if bytes.len() > LONGEST {
+        return Err(format!("is longer than {LONGEST} bytes"));
+    }
+    String::from_utf8(bytes).map_err(|_| "is not UTF-8".into())
 }
 
 /// Checks a configuration that is given as text, without the environment.
@@ -313,7 +329,7 @@ fn checked(figment: Figment, folder: PathBuf, place: &str) -> Result<Config, Con
         Ok(mut profiles) => profiles.remove(&Profile::Default).unwrap_or_default(),
         Err(error) => return Err(unreadable(place, format!("is not TOML: {}", without_excerpt(&error.to_string())))),
     };
-    Builder { folder, problems: Problems::new(figment), warnings: Vec::new() }.build(Table::root(entries))
+    Builder { folder, problems: Problems::new(figment, place), warnings: Vec::new() }.build(Table::root(entries))
 }
 
 /// What is wrong and where, without the line itself: it may hold a secret.
@@ -345,15 +361,15 @@ impl Builder {
         let answers = self.answers(answers);
         let log = self.log(log);
         let admin = self.admin(admin);
-        let Self { mut problems, mut warnings, .. } = self;
+        let Self { mut problems, warnings, .. } = self;
         root.finish(&mut problems);
-        check::presentations(&sip_domains, &xmpp_domains, &xmpp.components, &mut problems);
-        check::trusted(&sip.trusted, &sip_domains, &mut problems);
-        check::redirect_to(&answers.redirect_to, &sip_domains, &xmpp_domains, &mut problems);
+        let mut config = Config { gateway, sip, xmpp, sip_domains, xmpp_domains, answers, log, admin, warnings };
+        check::whole(&config, &mut problems);
         // What was missing stands as a placeholder until here.
         problems.finish()?;
-        check::warn_about_addresses(&sip, &mut warnings);
-        Ok(Config { gateway, sip, xmpp, sip_domains, xmpp_domains, answers, log, admin, warnings })
+        let more = check::warnings(&config);
+        config.warnings.extend(more);
+        Ok(config)
     }
 
     fn gateway(&mut self, mut table: Table) -> Gateway {
@@ -445,7 +461,7 @@ impl Builder {
             let Self { folder, problems, warnings } = self;
             let path = entry.key("secret");
             let secret = entry
-                .require_secret("secret", problems, remedy, |value| secret(value, folder, &path, warnings))
+                .require_secret("secret", problems, remedy, |value| secrets::secret(value, folder, &path, warnings))
                 .unwrap_or_default();
             entry.finish(problems);
             components.push(Component { domain, connect, secret });
@@ -543,28 +559,4 @@ impl Builder {
         table.finish(problems);
         admin
     }
-}
-
-/// `{ file = "..." }`, `{ env = "..." }` or the secret itself.
-fn secret(value: &Value, folder: &Path, key: &str, warnings: &mut Vec<String>) -> Result<SecretString, String> {
-    let found = match value {
-        Value::String(_, plain) => {
-            warnings.push(format!("{key} stands in the configuration itself: {{ file = \"...\" }} keeps it apart"));
-            plain.clone()
-        }
-        Value::Dict(_, source) if source.len() == 1 => {
-            if let Some(path) = source.get("file").and_then(Value::as_str) {
-                let path = folder.join(path);
-                let read = std::fs::read_to_string(&path);
-                let text = read.map_err(|error| format!("cannot be read from {}: {error}", path.display()))?;
-                text.trim_end_matches(['\r', '\n']).to_owned()
-            } else if let Some(name) = source.get("env").and_then(Value::as_str) {
-                std::env::var(name).map_err(|_| format!("is not in the environment: set {name}"))?
-            } else {
-                return Err("must be { file = \"...\" } or { env = \"...\" }".into());
-            }
-        }
-        _ => return Err("must be { file = \"...\" } or { env = \"...\" }".into()),
-    };
-    if found.is_empty() { Err("is empty".into()) } else { Ok(found.into()) }
 }

@@ -7,12 +7,14 @@ use figment::value::{Dict, Value};
 /// Everything that is wrong so far.
 pub(super) struct Problems {
     figment: Figment,
+    /// What the file is called.
+    file: String,
     found: Vec<Problem>,
 }
 
 impl Problems {
-    pub(super) fn new(figment: Figment) -> Self {
-        Self { figment, found: Vec::new() }
+    pub(super) fn new(figment: Figment, file: &str) -> Self {
+        Self { figment, file: file.into(), found: Vec::new() }
     }
 
     /// Notes a problem of several keys together, or of one that is absent.
@@ -38,20 +40,17 @@ impl Problems {
         self.found.push(Problem { place, key, value: spelled, what });
     }
 
-    /// Notes a problem of a secret, which is not repeated.
+    /// Notes a problem of a secret, or of what may hold one, which is not repeated.
     fn add_secretly(&mut self, key: String, value: &Value, what: String) {
         let place = self.place(value);
         self.found.push(Problem { place, key, value: None, what });
     }
 
     fn place(&self, value: &Value) -> String {
-        match self.figment.get_metadata(value.tag()) {
-            None => "the command line".into(),
-            Some(metadata) => match metadata.source.as_ref().and_then(|source| source.file_path()) {
-                Some(path) => path.display().to_string(),
-                None if metadata.name.contains("environment") => "the environment".into(),
-                None => "the command line".into(),
-            },
+        match self.figment.get_metadata(value.tag()).map(|metadata| &*metadata.name) {
+            Some(name) if name.contains("environment") => "the environment".into(),
+            Some(name) if name.contains("TOML") => self.file.clone(),
+            _ => "the command line".into(),
         }
     }
 
@@ -164,7 +163,7 @@ impl Table {
             None => Dict::new(),
             Some(Value::Dict(_, entries)) => entries,
             Some(other) => {
-                problems.add_at(path.clone(), &other, format!("must be a section: write [{path}]"));
+                problems.add_secretly(path.clone(), &other, format!("must be a section: write [{path}]"));
                 Dict::new()
             }
         };
@@ -176,7 +175,7 @@ impl Table {
         let path = self.key(key);
         let Some(value) = self.ask(key) else { return Vec::new() };
         let Value::Array(_, items) = value else {
-            problems.add_at(path.clone(), &value, format!("is a section that may be repeated: write [[{path}]]"));
+            problems.add_secretly(path.clone(), &value, format!("is a section that may be repeated: write [[{path}]]"));
             return Vec::new();
         };
         let mut tables = Vec::with_capacity(items.len());
@@ -184,7 +183,7 @@ impl Table {
             let path = format!("{path}[{place}]");
             match item {
                 Value::Dict(_, entries) => tables.push(Table { path, entries, asked: Vec::new() }),
-                other => problems.add_at(path, &other, "must be a section".into()),
+                other => problems.add_secretly(path, &other, "must be a section".into()),
             }
         }
         tables

@@ -139,6 +139,11 @@ impl Cell {
         self.machine.measure(metrics);
     }
 
+    /// Hands the machine other settings.
+    pub(super) fn reconfigure(&mut self, settings: &engine::Settings) {
+        self.machine.reconfigure(settings);
+    }
+
     pub(super) fn is_ready(&self) -> bool {
         self.machine.is_ready()
     }

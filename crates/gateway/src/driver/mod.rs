@@ -37,6 +37,9 @@ pub trait Hosted: turn::Machine + Send {
         true
     }
 
+    /// Takes other settings. Called between two turns.
+    fn reconfigure(&mut self, _settings: &engine::Settings) {}
+
     /// Adds the machine's own counters.
     fn measure(&self, _metrics: &mut Metrics) {}
 }
@@ -50,6 +53,8 @@ pub enum Control {
     Stop,
     /// Tell how things are, between two turns.
     Report(oneshot::Sender<Report>),
+    /// Give the machines other settings, between two turns, and tell when they have them.
+    Reconfigure(Box<engine::Settings>, oneshot::Sender<()>),
 }
 
 /// How a driver and its machines are.
@@ -194,6 +199,13 @@ impl Running {
                 }
                 // Who asked may have lost patience.
                 let _ = answer.send(Report { ready, metrics });
+            }
+            Control::Reconfigure(settings, done) => {
+                for cell in &mut self.cells {
+                    cell.reconfigure(&settings);
+                }
+                // As above.
+                let _ = done.send(());
             }
         }
         None

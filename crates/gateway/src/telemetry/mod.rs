@@ -15,17 +15,32 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::filter::Targets;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::{SubscriberInitExt, TryInitError};
-use tracing_subscriber::{Layer, Registry, fmt};
+use tracing_subscriber::{Layer, Registry, fmt, reload};
+
+/// What is written can be changed while the log is written.
+pub struct Levels(reload::Handle<Targets, Registry>);
+
+impl Levels {
+    /// Writes from here on what `level` says. `Err` where the log has ended.
+    pub fn set(&self, level: &str) -> Result<(), reload::Error> {
+        self.0.reload(targets(level))
+    }
+}
+
+fn targets(level: &str) -> Targets {
+    level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO))
+}
 
 /// Writes events from here on as `log` says.
-pub fn start(log: &Log) -> Result<(), TryInitError> {
-    let levels: Targets = log.level.parse().unwrap_or_else(|_| Targets::new().with_default(LevelFilter::INFO));
+pub fn start(log: &Log) -> Result<Levels, TryInitError> {
+    let (levels, handle) = reload::Layer::new(targets(&log.level));
     let lines = fmt::layer().with_writer(std::io::stderr).with_ansi(std::io::stderr().is_terminal());
     let lines = match log.format {
         LogFormat::Text => lines.boxed(),
         LogFormat::Json => lines.json().flatten_event(true).boxed(),
     };
-    Registry::default().with(lines.with_filter(levels)).try_init()
+    Registry::default().with(lines.with_filter(levels)).try_init()?;
+    Ok(Levels(handle))
 }
 
 /// Whether `level` is one: a word, or words for parts of the program, as in `info,sip=debug`.
