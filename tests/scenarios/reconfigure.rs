@@ -2,7 +2,6 @@
 
 use cpim::{DomainPattern, PeerId, Presentation, Presentations, Rule};
 use entente_tests::world::{World, attribute, message, response, settings, status};
-use sip::transaction::Transport;
 use sip_connector::LargeRequests;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -236,7 +235,7 @@ fn what_is_open_goes_on() {
     turn_to(&mut world, |settings| {
         settings.relay.sip_window = Duration::from_millis(500);
         settings.sip.endpoint.limits.message = 4000;
-        settings.sip.next_hop.transport = Transport::Tcp;
+        settings.sip.routes.clear();
         settings.sip.host = "other.example".into();
     });
 

@@ -163,6 +163,7 @@ impl Endpoint {
             max_ongoing,
             max_finished,
             max_answer_text,
+            max_refused,
             max_client,
             max_unsent,
             max_homeless,
@@ -184,6 +185,7 @@ impl Endpoint {
         self.settings.max_ongoing = *max_ongoing;
         self.settings.max_finished = *max_finished;
         self.settings.max_answer_text = *max_answer_text;
+        self.settings.max_refused = *max_refused;
         self.settings.max_client = *max_client;
         self.settings.max_unsent = *max_unsent;
         self.settings.max_homeless = *max_homeless;
