@@ -179,22 +179,17 @@ impl Source for &Memo {
     }
 }
 
-/// Appends a value that a response repeats. The request may be refused for the very line ends in it, and each of them could
+/// Mends a value that a response repeats. The request may be refused for the very line ends in it, and each of them could
 /// begin a header of the stranger's own: only folds stay.
-fn echo(value: &[u8], out: &mut Vec<u8>) {
-    if memchr::memchr2(b'\r', b'\n', value).is_none() {
-        return out.extend_from_slice(value);
-    }
-    let mut rest = value;
-    while let Some((&byte, behind)) = rest.split_first() {
-        let fold = matches!(rest, [b'\r', b'\n', b' ' | b'\t', ..]);
-        let taken = if fold { 2 } else { 1 };
-        match byte {
-            _ if fold => out.extend_from_slice(b"\r\n"),
-            b'\r' | b'\n' => out.push(b' '),
-            _ => out.push(byte),
+fn one_value(value: &mut [u8]) {
+    let mut from = 0;
+    while let Some(at) = memchr::memchr2(b'\r', b'\n', &value[from..]).map(|at| from + at) {
+        if matches!(value[at..], [b'\r', b'\n', b' ' | b'\t', ..]) {
+            from = at + 2;
+        } else {
+            value[at] = b' ';
+            from = at + 1;
         }
-        rest = behind.get(taken - 1..).unwrap_or_default();
     }
 }
 
@@ -230,14 +225,16 @@ impl Source for Arrived<'_, '_> {
         let mut top = true;
         for line in self.head.lines().filter(|line| line.name == HeaderName::Via) {
             out.extend_from_slice(b"Via: ");
+            let start = out.len();
             match span_in(line.value, self.via.raw) {
                 Some(span) if top => {
-                    echo(&line.value[..span.start], out);
+                    out.extend_from_slice(&line.value[..span.start]);
                     write_received_via(self.via, self.flow, out);
-                    echo(&line.value[span.end..], out);
+                    out.extend_from_slice(&line.value[span.end..]);
                 }
-                _ => echo(line.value, out),
+                _ => out.extend_from_slice(line.value),
             }
+            one_value(&mut out[start..]);
             out.extend_from_slice(b"\r\n");
             top = false;
         }
@@ -248,7 +245,9 @@ impl Source for Arrived<'_, '_> {
             let Some(value) = self.head.first(name) else { continue };
             out.extend_from_slice(name.as_str().as_bytes());
             out.extend_from_slice(b": ");
-            echo(value, out);
+            let start = out.len();
+            out.extend_from_slice(value);
+            one_value(&mut out[start..]);
             if let (HeaderName::To, Some(tag)) = (name, self.to_tag) {
                 out.extend_from_slice(b";tag=");
                 write_tag(tag, out);
