@@ -16,6 +16,7 @@ mod private_places;
 mod queues;
 mod reconfigure;
 mod redirections;
+mod repeats;
 mod requests_to_sip;
 mod routes;
 mod several_components;

@@ -66,6 +66,7 @@ pub fn settings() -> engine::Settings {
             large_requests: LargeRequests::Udp,
             connections: 8,
             host: "gw.example".into(),
+            accounts: Vec::new(),
             redirects: sip_connector::Redirects::default(),
             on_acceptance: 202,
             start_max_forwards: 70,

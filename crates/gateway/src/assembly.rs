@@ -45,7 +45,9 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
             },
             connections: config.sip.limits.connections,
             host: config.gateway.name.clone(),
+            accounts: Vec::new(),
             redirects: sip_connector::Redirects {
+                followed: Vec::new(),
                 told: config.answers.redirect_to.iter().map(|domain| domain.as_str().into()).collect(),
             },
             on_acceptance: config.answers.on_acceptance,

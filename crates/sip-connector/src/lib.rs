@@ -6,13 +6,15 @@
 #![forbid(unsafe_code)]
 
 mod outgoing;
+mod parts;
+mod repeats;
 mod routes;
 mod stack;
 pub mod translate;
 
 use cpim::{
-    Admitted, Envelope, Failure, ImUri, Incoming, InstantInbox, MaxForwards, Message, OperationKey, Origin, PeerId,
-    Presentations, Proof, Reason, Response, Side, Status, TransId,
+    Admitted, DomainPattern, Envelope, Failure, ImUri, Incoming, InstantInbox, MaxForwards, Message, OperationKey,
+    Origin, PeerId, Presentations, Proof, Reason, Response, Side, Status, TransId,
 };
 use ipnet::IpNet;
 use outgoing::Outgoing;
@@ -27,6 +29,7 @@ use std::time::Instant;
 use turn::{Input, Minter, Output, StreamId};
 
 pub use routes::{Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, MOST_NEXT_HOPS, Route};
+pub use sip::auth::Key as Account;
 pub use sip::endpoint::Counters as EndpointCounters;
 pub use sip::transport::Counters as ConnectionCounters;
 
@@ -50,6 +53,8 @@ pub struct Settings {
     pub connections: usize,
     /// What stands behind `@` in our Call-IDs.
     pub host: String,
+    /// Accounts with which challenges are answered (RFC 3261 section 22); their ways are places in `routes`.
+    pub accounts: Vec<Account>,
     /// Which redirections are believed.
     pub redirects: Redirects,
     /// Status of the final response to what was handed on with no word to come: 202 or 200.
@@ -67,6 +72,9 @@ pub struct Settings {
 /// Which redirections are believed. Whoever follows one sends a message, and those that come after it, to somebody else.
 #[derive(Clone, Debug, Default)]
 pub struct Redirects {
+    /// Domains of SIP URIs that a 300, 301 or 302 may send a message to (RFC 3261 section 8.1.3.4). About any other the
+    /// sender is told.
+    pub followed: Vec<DomainPattern>,
     /// Domains of XMPP users that SIP senders may be told of with 301 and 302; about any other they get 410 and 480.
     pub told: Vec<Box<str>>,
 }
@@ -141,6 +149,7 @@ impl Connector {
             presentations,
             trusted,
             large_requests,
+            accounts: _,
             redirects,
             on_acceptance,
             start_max_forwards,

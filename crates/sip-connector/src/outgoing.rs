@@ -5,13 +5,18 @@
 //!     \                              | ^  ^                                     |
 //!      \            no answer, 503:   `-'   `--------- the next one starts <------|
 //!       \         to the next hop                                               |
-//!        `--- something open ---> waiting, in order -----------------------------'
+//!        \        "not like this":                                              |
+//!         \       in another way                                                |
+//!          `--- something open ---> waiting, in order ---------------------------'
 //! ```
 //!
+//! What is sent a second time is still the one that is open: it does not queue again, and what waits goes on waiting.
 //! What waits behind a message goes where that one was taken. When no next hop is left for it, what waits fails with it, so
 //! that nobody waits for a time-out of its own for each message before his.
 
 use crate::Settings;
+use crate::parts::{Kept, Parts};
+use crate::repeats::{Again, Course, Repeats};
 use crate::routes::{Journey, RouteId, Verdict};
 use crate::stack::{Carrier, Stack};
 use crate::translate::{address, content, status};
@@ -36,42 +41,6 @@ const TAG_DIGITS: usize = 13;
 /// Words of the far side are cut to this many octets.
 const LONGEST_TEXT: usize = 256;
 
-/// What is sent of a message that waits or may have to be sent again: From, Call-ID, Content-Type, further lines and body one after the other.
-struct Kept {
-    bytes: Vec<u8>,
-    from_end: usize,
-    call_id_end: usize,
-    content_type_end: usize,
-    more_end: usize,
-    max_forwards: u8,
-}
-
-impl Kept {
-    fn new(parts: &Parts<'_>, mut bytes: Vec<u8>) -> Self {
-        bytes.extend_from_slice(parts.from);
-        let from_end = bytes.len();
-        bytes.extend_from_slice(parts.call_id);
-        let call_id_end = bytes.len();
-        bytes.extend_from_slice(parts.content_type);
-        let content_type_end = bytes.len();
-        bytes.extend_from_slice(parts.more);
-        let more_end = bytes.len();
-        bytes.extend_from_slice(parts.body);
-        Self { bytes, from_end, call_id_end, content_type_end, more_end, max_forwards: parts.max_forwards }
-    }
-
-    fn parts(&self) -> Parts<'_> {
-        Parts {
-            from: &self.bytes[..self.from_end],
-            call_id: &self.bytes[self.from_end..self.call_id_end],
-            content_type: &self.bytes[self.call_id_end..self.content_type_end],
-            more: &self.bytes[self.content_type_end..self.more_end],
-            body: &self.bytes[self.more_end..],
-            max_forwards: self.max_forwards,
-        }
-    }
-}
-
 struct Row {
     operation: OperationKey,
     destination: DestinationKey,
@@ -81,6 +50,8 @@ struct Row {
     open: Option<Open>,
     /// The tag of its From, the same wherever it is sent.
     tag: u64,
+    /// How far it has come, where its answer may be a reason to send it again.
+    course: Option<Box<Course>>,
     next: Option<MessageKey>,
 }
 
@@ -100,17 +71,6 @@ struct Destination {
     count: usize,
 }
 
-/// One MESSAGE, ready to be printed.
-struct Parts<'a> {
-    from: &'a [u8],
-    call_id: &'a [u8],
-    content_type: &'a [u8],
-    /// Further header lines that speak of the content.
-    more: &'a [u8],
-    body: &'a [u8],
-    max_forwards: u8,
-}
-
 /// All that is open or waits towards SIP.
 pub(crate) struct Outgoing {
     messages: SlotMap<MessageKey, Row>,
@@ -120,9 +80,12 @@ pub(crate) struct Outgoing {
     /// Failed behind another message, or when their turn came; told one by one.
     failed: VecDeque<(OperationKey, Failure<'static>)>,
     tags: Minter,
+    repeats: Repeats,
     waiting: usize,
     pool: Pool,
     scratch: Vec<u8>,
+    /// For what has to be written of a content.
+    content: Vec<u8>,
     host: String,
     parallel: usize,
     queue_per_destination: usize,
@@ -140,9 +103,11 @@ impl Outgoing {
             hasher: ahash::RandomState::with_seeds(a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64),
             failed: VecDeque::new(),
             tags: minter.derive("tags of From"),
+            repeats: Repeats::new(settings, minter),
             waiting: 0,
             pool: Pool::new(),
             scratch: Vec::new(),
+            content: Vec::new(),
             host: settings.host.clone(),
             parallel: settings.parallel.max(1),
             queue_per_destination: settings.queue_per_destination,
@@ -158,6 +123,7 @@ impl Outgoing {
         self.queue_per_destination = settings.queue_per_destination;
         self.queue_in_all = settings.queue_in_all;
         self.presentations = settings.presentations.clone();
+        self.repeats.reconfigure(settings);
     }
 
     /// Messages that wait for the one before them.
@@ -177,28 +143,25 @@ impl Outgoing {
         let Some(route) = stack.routes.find(message.destination.0.domain()) else {
             return Err(Reason::RemoteServerNotFound.into());
         };
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let (mut scratch, mut written) = (std::mem::take(&mut self.scratch), std::mem::take(&mut self.content));
         scratch.clear();
+        written.clear();
         let ends = self.write_addresses(&message.source.0, &message.destination.0, &mut scratch);
         let result = ends.and_then(|(uri_end, from_end)| {
             let call_id_start = scratch.len();
             scratch.extend_from_slice(admitted.mark.as_bytes());
             scratch.push(b'@');
             scratch.extend_from_slice(self.host.as_bytes());
-            let more_start = scratch.len();
-            content::write_lines(&message.content, &mut scratch);
             let parts = Parts {
                 from: &scratch[uri_end..from_end],
-                call_id: &scratch[call_id_start..more_start],
-                content_type: message.content.media_type.as_ref().map_or(b"", |media_type| media_type.raw()),
-                more: &scratch[more_start..],
-                body: &message.content.body,
+                call_id: &scratch[call_id_start..],
+                forms: content::forms(&message.content, &mut written),
                 max_forwards: message.max_forwards.0,
             };
             let key = self.destination(&scratch[..uri_end], route);
             self.enter(now, admitted.operation, key, &parts, stack, out)
         });
-        self.scratch = scratch;
+        (self.scratch, self.content) = (scratch, written);
         result
     }
 
@@ -232,7 +195,7 @@ impl Outgoing {
     ) -> Result<(), Failure<'static>> {
         let tag = self.tags.mint() as u64;
         let row = &self.destinations[key];
-        let message = Row { operation, destination: key, kept: None, open: None, tag, next: None };
+        let message = Row { operation, destination: key, kept: None, open: None, tag, course: None, next: None };
         if row.open < self.parallel && row.count == 0 {
             let message = self.messages.insert(message);
             return match self.begin(now, message, parts, stack, out) {
@@ -274,7 +237,9 @@ impl Outgoing {
         stack: &mut Stack,
         out: &mut Output,
     ) -> Result<bool, Failure<'static>> {
-        let key = self.messages[message].destination;
+        let row = &mut self.messages[message];
+        row.course = self.repeats.course(now, &parts.forms);
+        let key = row.destination;
         let journey = stack.routes.begin(now, self.destinations[key].route).ok_or_else(held_off)?;
         let keep = self.start(now, message, journey, parts, stack, out)?;
         self.destinations[key].open += 1;
@@ -292,31 +257,54 @@ impl Outgoing {
         out: &mut Output,
     ) -> Result<bool, Failure<'static>> {
         let row = &mut self.messages[message];
-        let uri = &self.destinations[row.destination].uri[..];
+        let own = &self.destinations[row.destination].uri[..];
         let mut to = smallvec::SmallVec::<[u8; 128]>::new();
         to.push(b'<');
-        to.extend_from_slice(uri);
+        to.extend_from_slice(own);
         to.push(b'>');
         let mut tag = smallvec::SmallVec::<[u8; 16]>::new();
         turn::write_base32(row.tag.into(), TAG_DIGITS, &mut tag);
-        let request = RequestParts {
-            method: Method::Message,
-            uri,
-            from: parts.from,
-            from_tag: Some(&tag),
-            to: &to,
-            call_id: parts.call_id,
-            cseq: 1,
-            max_forwards: parts.max_forwards,
-            route: b"",
-            more: parts.more,
-            content_type: (!parts.content_type.is_empty()).then_some(parts.content_type),
-            body: parts.body,
-            branch: None,
-        };
-        let carrier = stack.request(now, journey, &request, message.data().as_ffi(), out).map_err(not_sent)?;
-        row.open = Some(Open { journey, carrier });
-        Ok(carrier == Carrier::ConnectionOrDatagram || stack.routes.has_more(journey))
+        loop {
+            let form = row.course.as_ref().map_or(0, |course| course.form());
+            let form = parts.forms.get(form).copied().unwrap_or_default();
+            let mut lines = Vec::new();
+            let (cseq, uri, more) = match &mut row.course {
+                Some(course) => {
+                    let cseq = course.cseq();
+                    let uri = self.repeats.write(stack.routes.way(journey), own, &form, course, &mut lines);
+                    (cseq, uri, &lines[..])
+                }
+                None => (1, own, form.lines),
+            };
+            let request = RequestParts {
+                method: Method::Message,
+                uri,
+                from: parts.from,
+                from_tag: Some(&tag),
+                to: &to,
+                call_id: parts.call_id,
+                cseq,
+                max_forwards: parts.max_forwards,
+                route: b"",
+                more,
+                content_type: (!form.content_type.is_empty()).then_some(form.content_type),
+                body: form.body,
+                branch: None,
+            };
+            let carrier = match stack.request(now, journey, &request, message.data().as_ffi(), out) {
+                Ok(carrier) => carrier,
+                // A plainer form is shorter too.
+                Err(SendError::TooLarge)
+                    if row.course.as_mut().is_some_and(|course| course.take_plainer(&parts.forms)) =>
+                {
+                    continue;
+                }
+                Err(error) => return Err(not_sent(error)),
+            };
+            row.open = Some(Open { journey, carrier });
+            let may_move = carrier == Carrier::ConnectionOrDatagram || stack.routes.has_more(journey);
+            return Ok(may_move || row.course.is_some());
+        }
     }
 
     /// The row of a destination, made if there is none.
@@ -381,14 +369,18 @@ impl Outgoing {
             Verdict::Elsewhere(cause) if kept.is_some() => stack.routes.go_on(now, open.journey, cause),
             Verdict::Elsewhere(_) => None,
         };
-        let again = match (next, &kept) {
-            (Some(journey), Some(kept)) => Some(self.start(now, message, journey, &kept.parts(), stack, out)),
-            _ => None,
+        let again = match &kept {
+            Some(kept) => {
+                let parts = kept.parts();
+                let next = next.map(Ok).or_else(|| self.repeat(now, message, open.journey, &parts, outcome, stack));
+                next.map(|next| next.and_then(|journey| self.start(now, message, journey, &parts, stack, out)))
+            }
+            None => None,
         };
         if let Some(kept) = kept {
             match self.messages.get_mut(message) {
                 Some(row) if again == Some(Ok(true)) => row.kept = Some(kept),
-                _ => self.pool.give(kept.bytes),
+                _ => self.pool.give(kept.into_bytes()),
             }
         }
         let (status, way_is_dead) = match again {
@@ -403,7 +395,7 @@ impl Outgoing {
         }
         if way_is_dead {
             while let Some((message, kept)) = self.pop_waiting(key) {
-                self.pool.give(kept.bytes);
+                self.pool.give(kept.into_bytes());
                 if let Some(row) = self.messages.remove(message) {
                     self.failed.push_back((row.operation, unreachable()));
                 }
@@ -413,6 +405,26 @@ impl Outgoing {
         }
         self.release_if_idle(key);
         Some((row.operation, status))
+    }
+
+    /// Whether a message is sent again after an answer that says "not like this", and where to; `Err` where it should be and
+    /// cannot.
+    fn repeat(
+        &mut self,
+        now: Instant,
+        message: MessageKey,
+        journey: Journey,
+        parts: &Parts<'_>,
+        outcome: &Outcome<'_>,
+        stack: &mut Stack,
+    ) -> Option<Result<Journey, Failure<'static>>> {
+        let row = self.messages.get_mut(message)?;
+        let course = row.course.as_mut()?;
+        let own = &self.destinations.get(row.destination)?.uri;
+        match self.repeats.judge(now, &stack.routes, journey, own, &parts.forms, course, outcome)? {
+            Again::There => Some(Ok(journey)),
+            Again::Along(route) => Some(stack.routes.begin(now, route).ok_or_else(held_off)),
+        }
     }
 
     /// What a transaction that was the last one means for its message, and whether what waits behind it has nowhere to go
@@ -434,11 +446,12 @@ impl Outgoing {
     fn start_next(&mut self, now: Instant, key: DestinationKey, stack: &mut Stack, out: &mut Output) {
         while self.destinations.get(key).is_some_and(|row| row.open < self.parallel) {
             let Some((message, kept)) = self.pop_waiting(key) else { return };
-            match self.begin(now, message, &kept.parts(), stack, out) {
+            let begun = self.begin(now, message, &kept.parts(), stack, out);
+            match begun {
                 Ok(true) => self.messages[message].kept = Some(kept),
-                Ok(false) => self.pool.give(kept.bytes),
+                Ok(false) => self.pool.give(kept.into_bytes()),
                 Err(failure) => {
-                    self.pool.give(kept.bytes);
+                    self.pool.give(kept.into_bytes());
                     if let Some(row) = self.messages.remove(message) {
                         self.failed.push_back((row.operation, failure));
                     }
@@ -459,11 +472,9 @@ impl Outgoing {
             failure.reason = Reason::Overloaded;
         }
         if matches!(reason, Reason::Gone | Reason::Redirect) && response.status < 400 {
-            failure.alternate = response
-                .head
-                .first(HeaderName::Contact)
-                .and_then(|value| NameAddr::parse(value).ok())
-                .and_then(|contact| address::to_cpim(&contact.uri, &self.presentations).ok());
+            let contacts = response.head.list(HeaderName::Contact).filter_map(|value| NameAddr::parse(value).ok());
+            failure.alternate =
+                contacts.filter_map(|contact| address::to_cpim(&contact.uri, &self.presentations).ok()).next();
             if failure.alternate.is_none() {
                 // RFC 7247 section 7.2 note 1: no <gone/> is invented for a 301 that names no usable address.
                 failure.reason = Reason::RecipientUnavailable;

@@ -237,6 +237,11 @@ impl Routes {
         Some(next)
     }
 
+    /// A number for the way that a message goes: its route.
+    pub(crate) fn way(&self, journey: Journey) -> u16 {
+        journey.route.0
+    }
+
     /// Whether a message has next hops before it.
     pub(crate) fn has_more(&self, journey: Journey) -> bool {
         self.row(journey.route).is_some_and(|row| (journey.tried.count_ones() as usize) < row.hops.len())

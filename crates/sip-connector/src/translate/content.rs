@@ -1,8 +1,30 @@
-//! Header fields that speak of the content of a MESSAGE (RFC 7572 table 1).
+//! The content of a MESSAGE, and the header fields that speak of it (RFC 7572 table 1).
 
 use cpim::{Content, is_language_tag};
 use sip::wire::HeaderName;
 use sip::wire::print::{header, one_line};
+use smallvec::SmallVec;
+
+/// One form of a content.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Form<'a> {
+    /// The value of Content-Type; empty where there is none.
+    pub content_type: &'a [u8],
+    /// Further header lines, each ended by CRLF.
+    pub lines: &'a [u8],
+    /// The body.
+    pub body: &'a [u8],
+}
+
+/// The forms in which a content can be sent, the richest first. Whoever does not take one (415, 488) gets the next.
+pub type Forms<'a> = SmallVec<[Form<'a>; 1]>;
+
+/// The forms of a content, at least one; what is not in it is written to `buffer`.
+pub fn forms<'a>(content: &'a Content<'_>, buffer: &'a mut Vec<u8>) -> Forms<'a> {
+    write_lines(content, buffer);
+    let content_type = content.media_type.as_ref().map_or(&b""[..], |media_type| media_type.raw());
+    SmallVec::from_buf([Form { content_type, lines: buffer, body: &content.body }])
+}
 
 /// Appends Subject and Content-Language, each where there is something to say. SIP has one subject: the one in the language
 /// of the text, else the one in no language, else the first.

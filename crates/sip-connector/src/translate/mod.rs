@@ -3,4 +3,5 @@
 pub mod address;
 pub mod content;
 pub mod message;
+pub mod redirect;
 pub mod status;

@@ -124,6 +124,14 @@ impl Keyring {
         Self { keys, spaces: SlotMap::with_key(), minter, uses: 0 }
     }
 
+    /// Takes other accounts. What is remembered goes with those that it was for.
+    pub fn replace_keys(&mut self, keys: &[Key]) {
+        if self.keys != keys {
+            self.keys = keys.to_vec();
+            self.spaces.clear();
+        }
+    }
+
     /// Whether there is no account at all, and so nothing to answer or to volunteer.
     pub fn is_empty(&self) -> bool {
         self.keys.is_empty()

@@ -278,6 +278,18 @@ fn credentials_go_to_those_who_asked_only() {
 }
 
 #[test]
+fn a_changed_password_begins_anew() {
+    let mut keyring = keyring(&[key("proxy.example", None)]);
+    let mut sent = Sent::default();
+    assert_eq!(sent.answered(&mut keyring, &PLACE, &proxy("n1", "")), Ok(()));
+    keyring.replace_keys(&[key("proxy.example", None)]);
+    assert_eq!(keyring.spaces(), 1, "nothing has changed");
+    keyring.replace_keys(&[Key { password: b"other".to_vec(), ..key("proxy.example", None) }]);
+    assert_eq!(sent.send(&mut keyring, &PLACE), "");
+    assert_eq!(sent.answered(&mut keyring, &PLACE, &proxy("n2", "")), Ok(()), "what was rejected was another one");
+}
+
+#[test]
 fn the_memory_is_bounded_and_forgets_the_unused() {
     let mut keyring = keyring(&[key("sip.example", None)]);
     let ask = |keyring: &mut Keyring, n: usize| {
