@@ -4,8 +4,10 @@
 //! Everything else goes through PRECIS (UsernameCaseMapped for the localpart, OpaqueString for the resourcepart, RFC 8265)
 //! and through IDNA for the domainpart (RFC 5890, 5895).
 //!
-//! It does not accept what was legal only under the older stringprep profiles, and it does not unescape: see
-//! [`crate::escape`].
+//! What was legal only under the older stringprep profiles is accepted where a server has stamped it
+//! ([`JidParts::parse_stamped`]) and nowhere else. Nothing is unescaped here: see [`crate::escape`].
+
+mod stamped;
 
 use precis_core::profile::PrecisFastInvocation;
 use precis_core::{IdentifierClass, StringClass};
@@ -87,17 +89,24 @@ impl<'a> JidParts<'a> {
     /// Splits and normalises an address. The separators are looked for first, in the order of RFC 7622 3.2: the first
     /// `/`, then the first `@` before it.
     pub fn parse(text: &'a str) -> Result<Self, JidError> {
-        let (bare, resource) = match text.split_once('/') {
-            Some((bare, resource)) => (bare, Some(resource)),
-            None => (text, None),
-        };
-        let (local, domain) = match bare.split_once('@') {
-            Some((local, domain)) => (Some(local), domain),
-            None => (None, bare),
-        };
+        let (local, domain, resource) = split(text);
         Ok(Self {
             local: local.map(normal_local).transpose()?,
             domain: normal_domain(domain)?,
+            resource: resource.map(normal_resource).transpose()?,
+        })
+    }
+
+    /// Reads an address that a server has stamped: as [`parse`](Self::parse), and a part that RFC 7622 refuses is taken
+    /// as it stands where RFC 6122 would leave it so.
+    pub fn parse_stamped(text: &'a str) -> Result<Self, JidError> {
+        let (local, domain, resource) = split(text);
+        let normal_resource = |text| {
+            normal_resource(text).or_else(|e| if stamped::is_resource(text) { Ok(Cow::Borrowed(text)) } else { Err(e) })
+        };
+        Ok(Self {
+            local: local.map(known_local).transpose()?,
+            domain: known_domain(domain)?,
             resource: resource.map(normal_resource).transpose()?,
         })
     }
@@ -158,6 +167,18 @@ impl fmt::Display for JidParts<'_> {
     }
 }
 
+/// Localpart, domainpart and resourcepart as they stand.
+fn split(text: &str) -> (Option<&str>, &str, Option<&str>) {
+    let (bare, resource) = match text.split_once('/') {
+        Some((bare, resource)) => (bare, Some(resource)),
+        None => (text, None),
+    };
+    match bare.split_once('@') {
+        Some((local, domain)) => (Some(local), domain, resource),
+        None => (None, bare, resource),
+    }
+}
+
 /// Whether two texts are the same address (RFC 7622 3.2.3, 3.3, 3.4). A text that is not a JID equals nothing.
 pub fn same_jid(one: &str, other: &str) -> bool {
     match (JidParts::parse(one), JidParts::parse(other)) {
@@ -201,6 +222,26 @@ pub fn normal_local(text: &str) -> Result<Cow<'_, str>, JidError> {
     check_length(normal, Part::Local)
 }
 
+/// A localpart that a server may know: in its normal form, or as RFC 6122 leaves it where RFC 7622 has no place for it.
+pub fn known_local(text: &str) -> Result<Cow<'_, str>, JidError> {
+    normal_local(text).or_else(|error| if stamped::is_local(text) { Ok(Cow::Borrowed(text)) } else { Err(error) })
+}
+
+/// A domainpart that a server may have: in its normal form, or as IDNA2003 leaves it (RFC 6122 section 2.2), or with
+/// underscores.
+pub fn known_domain(text: &str) -> Result<Cow<'_, str>, JidError> {
+    normal_domain(text).or_else(|error| {
+        let bare = text.strip_suffix('.').unwrap_or(text);
+        if stamped::is_ascii_domain(bare) {
+            return Ok(Cow::Borrowed(bare));
+        }
+        match international_domain(bare) {
+            Ok((domain, _)) if bare.len() <= PART_MAX => check_length(domain, Part::Domain),
+            _ => Err(error),
+        }
+    })
+}
+
 /// A resourcepart in its normal form (RFC 7622 3.4; a leading space is legal by erratum 4560).
 pub fn normal_resource(text: &str) -> Result<Cow<'_, str>, JidError> {
     check_raw_length(text, Part::Resource)?;
@@ -224,7 +265,10 @@ pub fn normal_domain(text: &str) -> Result<Cow<'_, str>, JidError> {
     let normal = match ascii_domain(text) {
         Ascii::Normal => Cow::Borrowed(text),
         Ascii::UpperCase => Cow::Owned(text.to_ascii_lowercase()),
-        Ascii::Not => international_domain(text)?,
+        Ascii::Not => match international_domain(text)? {
+            (domain, true) => domain,
+            (_, false) => return Err(JidError::Forbidden(Part::Domain)),
+        },
     };
     check_length(normal, Part::Domain)
 }
@@ -289,8 +333,9 @@ fn ascii_domain(text: &str) -> Ascii {
     if upper { Ascii::UpperCase } else { Ascii::Normal }
 }
 
-/// A name with labels beyond ASCII, or with A-labels, which become U-labels (RFC 7622 3.2.1).
-fn international_domain(text: &str) -> Result<Cow<'_, str>, JidError> {
+/// A name with labels beyond ASCII, or with A-labels, which become U-labels (RFC 7622 3.2.1), and whether all of them are
+/// U-labels by IDNA2008.
+fn international_domain(text: &str) -> Result<(Cow<'_, str>, bool), JidError> {
     use idna::uts46::{AsciiDenyList, Hyphens, Uts46};
     // UTS 46 without transitional processing does the mappings of RFC 5895 and checks the Bidi and joiner rules ...
     let (unicode, outcome) = Uts46::new().to_unicode(text.as_bytes(), AsciiDenyList::STD3, Hyphens::Check);
@@ -304,12 +349,9 @@ fn international_domain(text: &str) -> Result<Cow<'_, str>, JidError> {
     }
     // UTS 46 lets symbols through that no U-label may have (RFC 5892). What survived the mapping is stable, and for stable
     // characters the IdentifierClass is the same set: letters, digits, marks and the contextual exceptions.
-    for label in unicode.split('.') {
-        if !label.is_ascii() && IdentifierClass::default().allows(label).is_err() {
-            return Err(JidError::Forbidden(Part::Domain));
-        }
-    }
-    Ok(if unicode == text { Cow::Borrowed(text) } else { Cow::Owned(unicode.into_owned()) })
+    let allowed = |label: &str| label.is_ascii() || IdentifierClass::default().allows(label).is_ok();
+    let strict = unicode.split('.').all(allowed);
+    Ok((if unicode == text { Cow::Borrowed(text) } else { Cow::Owned(unicode.into_owned()) }, strict))
 }
 
 /// `[` IPv6address `]`, with or without the zone of RFC 6874. Other literals are no XMPP domains (RFC 7622 3.2).
@@ -318,28 +360,18 @@ fn ip_literal<'a>(text: &'a str, literal: &str) -> Result<Cow<'a, str>, JidError
         Some((address, zone)) => (address, Some(zone)),
         None => (literal, None),
     };
-    if address.parse::<Ipv6Addr>().is_err() {
-        return Err(JidError::NotADomain);
-    }
+    let address: Ipv6Addr = address.parse().map_err(|_| JidError::NotADomain)?;
     if let Some(zone) = zone
         && (zone.is_empty() || !zone.bytes().all(|b| b.is_ascii_alphanumeric() || b"-._~%".contains(&b)))
     {
         return Err(JidError::NotADomain);
     }
-    Ok(if address.bytes().any(|byte| byte.is_ascii_uppercase()) {
-        // Hexadecimal digits have no case; the zone is the peer's own name and keeps it.
-        let mut lower = String::with_capacity(text.len());
-        lower.push('[');
-        lower.push_str(&address.to_ascii_lowercase());
-        if let Some(zone) = zone {
-            lower.push_str("%25");
-            lower.push_str(zone);
-        }
-        lower.push(']');
-        Cow::Owned(lower)
-    } else {
-        Cow::Borrowed(text)
-    })
+    // One address, one spelling (RFC 5952); the zone is the peer's own name and keeps its.
+    let normal = match zone {
+        None => format!("[{address}]"),
+        Some(zone) => format!("[{address}%25{zone}]"),
+    };
+    Ok(if normal == text { Cow::Borrowed(text) } else { Cow::Owned(normal) })
 }
 
 #[cfg(test)]
@@ -438,6 +470,9 @@ mod tests {
             ("x@example\u{3002}com", "x@example.com"),
             ("x@127.0.0.1", "x@127.0.0.1"),
             ("x@[2001:DB8::1]", "x@[2001:db8::1]"),
+            ("x@[2001:db8:0:0:0:0:0:1]", "x@[2001:db8::1]"),
+            ("x@\u{ff25}xample.com", "x@example.com"),
+            ("x@bu\u{308}cher.example", "x@b\u{fc}cher.example"),
             ("x@[fe80::1%25Eth0]/y", "x@[fe80::1%25Eth0]/y"),
             ("\u{5d0}1@example.com", "\u{5d0}1@example.com"),
             ("x@example.com/a\u{a0}b", "x@example.com/a b"),
@@ -450,6 +485,69 @@ mod tests {
             jid.write(&mut written);
             assert_eq!(written, normal.as_bytes());
             assert!(same_jid(text, normal));
+        }
+    }
+
+    /// What Prosody (with ICU, unassigned characters let through) and ejabberd leave of an address stays as it is.
+    #[test]
+    fn what_an_older_server_stamped_is_taken_as_it_stands() {
+        for text in [
+            "i\u{2665}u@example.com/x",
+            "\u{265a}@example.com",
+            "\u{1f600}@example.com",
+            "a\u{20ac}@example.com",
+            "juliet@\u{2665}.example/x",
+            "juliet@under_score.example",
+            "juliet@example.com/\u{f8ff}",
+            "juliet@example.com/\u{10ffff}",
+        ] {
+            assert!(JidParts::parse(text).is_err(), "{text}");
+            let jid = JidParts::parse_stamped(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+            assert_eq!(jid.to_string(), text);
+        }
+        for text in
+            ["Juliet@EXAMPLE.com/Balcony", "fu\u{df}ball@xn--bcher-kva.example", "\u{3c2}@example.com", "a@[::1]"]
+        {
+            assert_eq!(JidParts::parse_stamped(text), JidParts::parse(text), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_no_server_stamps_is_refused() {
+        let long = "\u{2665}".repeat(342);
+        for local in [
+            "henry\u{2163}",
+            "\u{265a}\u{ad}",
+            "\u{265a}A",
+            "\u{265a}\u{df}",
+            "\u{265a}\u{ff41}",
+            "\u{265a}\u{3c2}",
+            "\u{265a}e\u{301}",
+            "\u{265a} ",
+            "\u{265a}\u{a0}",
+            "\u{265a}\u{3000}",
+            "\u{265a}@",
+            "\u{265a}'",
+            "\u{265a}\u{7f}",
+            "\u{265a}\u{85}",
+            "\u{265a}\u{200e}",
+            "\u{265a}\u{202e}",
+            "\u{265a}\u{e000}",
+            "\u{265a}\u{fffd}",
+            "\u{265a}\u{fdd0}",
+            "\u{265a}\u{2ff0}",
+            "\u{265a}\u{e0041}",
+            "\u{5d0}a\u{265a}",
+            "\u{265a}\u{5d0}",
+            "",
+            &long,
+        ] {
+            assert!(JidParts::parse_stamped(&format!("{local}@example.com")).is_err(), "{local:?}");
+        }
+        for rest in
+            ["\u{2665}..example", "-\u{2665}", "a b", "under score", "_a.\u{2665}.example/", "example.com/a\u{7}"]
+        {
+            assert!(JidParts::parse_stamped(&format!("juliet@{rest}")).is_err(), "{rest:?}");
         }
     }
 
@@ -493,6 +591,14 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_was_stamped_has_a_stable_form(text in "(\\PC|[\u{2600}-\u{26ff}a-z\u{5d0}]){1,12}@(\\PC|[a-z\u{2665}._]){1,12}") {
+            if let Ok(jid) = JidParts::parse_stamped(&text) {
+                let normal = jid.to_string();
+                prop_assert_eq!(JidParts::parse_stamped(&normal).expect("a stamped form is legal"), jid);
+            }
+        }
+
         #[test]
         fn any_text_is_refused_or_has_a_stable_normal_form(text in "\\PC{0,40}") {
             if let Ok(jid) = JidParts::parse(&text) {
