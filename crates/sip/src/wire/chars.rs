@@ -79,6 +79,11 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
 
 /// Whether every byte is in `class` or part of an `escaped` (`%` and two hexadecimal digits).
 pub(super) fn all_escaped(bytes: &[u8], class: u8) -> bool {
+    all_escaped_or(bytes, |byte| is(byte, class))
+}
+
+/// Whether every byte is `legal` or part of an `escaped`.
+pub(super) fn all_escaped_or(bytes: &[u8], legal: impl Fn(u8) -> bool) -> bool {
     let mut rest = bytes;
     while let Some((&byte, tail)) = rest.split_first() {
         rest = if byte == b'%' {
@@ -86,7 +91,7 @@ pub(super) fn all_escaped(bytes: &[u8], class: u8) -> bool {
                 [high, low, tail @ ..] if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() => tail,
                 _ => return false,
             }
-        } else if is(byte, class) {
+        } else if legal(byte) {
             tail
         } else {
             return false;

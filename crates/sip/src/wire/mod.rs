@@ -19,6 +19,7 @@ mod oracles;
 mod parse;
 pub mod print;
 mod status;
+pub mod telephone;
 #[cfg(test)]
 mod torture;
 pub mod uri;

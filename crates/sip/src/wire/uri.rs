@@ -90,7 +90,8 @@ impl<'a> Uri<'a> {
         let rest = rest.get(1..).unwrap_or_default();
         let scheme = Scheme::read(name)?;
         match scheme {
-            Scheme::Sip | Scheme::Sips | Scheme::Im | Scheme::Pres => Self::hierarchical(raw, scheme, rest),
+            Scheme::Sip | Scheme::Sips => Self::hierarchical(raw, scheme, rest),
+            Scheme::Im | Scheme::Pres => Self::mailbox(raw, scheme, rest),
             Scheme::Tel => Self::telephone(raw, rest),
             Scheme::Other(_) => {
                 let legal = |&byte: &u8| byte.is_ascii_graphic() && !matches!(byte, b'<' | b'>' | b'"');
@@ -106,6 +107,7 @@ impl<'a> Uri<'a> {
         Self { scheme, user: None, password: None, host: b"", port: None, params: b"", headers: b"", raw }
     }
 
+    /// `[userinfo "@"] hostport uri-parameters [headers]` (RFC 3261 section 25.1).
     fn hierarchical(raw: &'a [u8], scheme: Scheme<'a>, rest: &'a [u8]) -> Result<Self, UriError> {
         let mut uri = Self::bare(raw, scheme);
         let behind = match memchr::memrchr(b'@', rest).and_then(|at| rest.split_at_checked(at)) {
@@ -150,6 +152,32 @@ impl<'a> Uri<'a> {
             return Ok(uri);
         }
         if cursor.is_done() { Ok(uri) } else { Err(UriError::Host) }
+    }
+
+    /// A mailbox, and headers behind the first `?` (RFC 3860 appendix A.2; a `?` of the mailbox is escaped). There is no
+    /// port and there are no parameters.
+    fn mailbox(raw: &'a [u8], scheme: Scheme<'a>, rest: &'a [u8]) -> Result<Self, UriError> {
+        let end = memchr::memchr(b'?', rest).unwrap_or(rest.len());
+        let (address, headers) = rest.split_at_checked(end).ok_or(UriError::Host)?;
+        let at = memchr::memrchr(b'@', address).ok_or(UriError::Host)?;
+        let (user, host) = address.split_at_checked(at).ok_or(UriError::Host)?;
+        // The atoms of RFC 5322 section 3.2.3, and what people write unescaped beside them.
+        let legal = |byte| chars::is(byte, chars::USER) || matches!(byte, b'#' | b'^' | b'`' | b'{' | b'|' | b'}');
+        if user.is_empty() || !chars::all_escaped_or(user, legal) {
+            return Err(UriError::User);
+        }
+        let mut cursor = Cursor::new(host.get(1..).unwrap_or_default());
+        let host = cursor.host().filter(|_| cursor.is_done()).ok_or(UriError::Host)?;
+        let mut uri = Self { user: Some(user), host, ..Self::bare(raw, scheme) };
+        if let Some(headers) = headers.get(1..) {
+            let legal = |byte| chars::is(byte, chars::HEADERS) || matches!(byte, b'@' | b',' | b';');
+            let count = memchr::memchr_iter(b'&', headers).count();
+            if headers.is_empty() || count >= MOST_PARAMETERS || !chars::all_escaped_or(headers, legal) {
+                return Err(UriError::Headers);
+            }
+            uri.headers = headers;
+        }
+        Ok(uri)
     }
 
     fn telephone(raw: &'a [u8], rest: &'a [u8]) -> Result<Self, UriError> {

@@ -51,6 +51,9 @@ fn uris_are_taken_apart() {
         ("sip:%00@b_c.example", "%00", "", "b_c.example", 0, "", ""),
         ("im:romeo@example.net", "romeo", "", "example.net", 0, "", ""),
         ("pres:romeo%20m@example.net", "romeo%20m", "", "example.net", 0, "", ""),
+        ("im:a@[2001:db8::9:1]", "a", "", "[2001:db8::9:1]", 0, "", ""),
+        ("im:a!#$%25&'*+-/=^_`{|}~b@e.net", "a!#$%25&'*+-/=^_`{|}~b", "", "e.net", 0, "", ""),
+        ("im:romeo@e.net?subject=a@b&cc=c;d", "romeo", "", "e.net", 0, "", "subject=a@b&cc=c;d"),
         ("tel:+1-201-555-0123", "+1-201-555-0123", "", "", 0, "", ""),
         ("tel:863-1234;phone-context=+1-914-555", "863-1234", "", "", 0, "phone-context=+1-914-555", ""),
     ];
@@ -102,6 +105,23 @@ fn what_is_no_uri_is_refused() {
         ("tel:+1;x=1;%78=2", UriError::Parameters),
         ("sip:a@b?", UriError::Headers),
         ("sip:a@b?h=<1>", UriError::Headers),
+        ("im:", UriError::Host),
+        ("im:?subject=x", UriError::Host),
+        ("im:?to=a@b.example", UriError::Host),
+        ("im:a?b@c.example", UriError::Host),
+        ("im:example.net", UriError::Host),
+        ("im:@example.net", UriError::User),
+        ("im:a:b@example.net", UriError::User),
+        ("im:a@b@example.net", UriError::User),
+        ("im:f\u{fc}@example.net", UriError::User),
+        ("im:a%4@example.net", UriError::User),
+        ("im:a@", UriError::Host),
+        ("im:a@example.net:5060", UriError::Host),
+        ("im:a@example.net;lr", UriError::Host),
+        ("im:a@ex%41mple.net", UriError::Host),
+        ("sip:a@ex%41mple.net", UriError::Host),
+        ("pres:a@example.net?", UriError::Headers),
+        ("pres:a@example.net?x=<y>", UriError::Headers),
         ("tel:", UriError::User),
         ("tel:+", UriError::User),
         ("tel:hello", UriError::User),
@@ -166,4 +186,5 @@ fn parameters_and_headers_are_counted() {
     assert_eq!(Uri::parse(with(';', ';', 33).as_bytes()).err(), Some(UriError::Parameters));
     assert!(parse(&with('?', '&', 32)).equivalent(&parse(&with('?', '&', 32))));
     assert_eq!(Uri::parse(with('?', '&', 33).as_bytes()).err(), Some(UriError::Headers));
+    assert_eq!(Uri::parse(with('?', '&', 33).replace("sip", "im").as_bytes()).err(), Some(UriError::Headers));
 }
