@@ -1,5 +1,6 @@
 //! One behaviour per file, named by what the user sees, on the simulated network with virtual time.
 
+mod address_tables;
 mod addresses;
 mod barrier;
 mod book;

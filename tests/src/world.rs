@@ -61,6 +61,8 @@ pub fn settings() -> engine::Settings {
         sip: sip_connector::Settings {
             endpoint,
             presentations: same("xmpp.example"),
+            native_numbers: None,
+            foreign_numbers: None,
             trusted: vec![("192.0.2.9/32".parse().expect("a network"), PeerId(1))],
             routes: vec![route(&[Transport::Udp])],
             large_requests: LargeRequests::Udp,

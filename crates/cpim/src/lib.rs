@@ -21,6 +21,7 @@ mod accepts;
 pub mod charset;
 pub mod coding;
 mod content;
+mod domain;
 mod envelope;
 mod mark;
 mod message;
@@ -33,6 +34,7 @@ mod uri;
 
 pub use accepts::{AcceptedBy, Accepts, NotAType};
 pub use content::{Alternative, Content, MediaType, Subject, Subjects, is_language_tag};
+pub use domain::canonical_domain;
 pub use envelope::{Device, Envelope, Urgency};
 pub use mark::{Mark, Marker, Provenance};
 pub use message::{
@@ -42,4 +44,4 @@ pub use message::{
 pub use policy::{Denial, DomainPattern, Policy};
 pub use presentation::{Presentation, PresentationError, Presentations, Presented, Rule};
 pub use relay::{Admitted, Concluded, Counters, OperationKey, Relay, Settings};
-pub use uri::{ImUri, UriError};
+pub use uri::{ImUri, UriError, fold_case};

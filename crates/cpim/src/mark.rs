@@ -9,7 +9,7 @@
 //! The second tag also proves that a bounce speaks of a message which we sent from this address to that one, long after
 //! everything else about it is forgotten.
 
-use crate::{ImUri, TransId};
+use crate::{ImUri, TransId, fold_case};
 use smallvec::SmallVec;
 use turn::{Minter, write_base32};
 
@@ -83,7 +83,11 @@ impl Marker {
         let tag = self.minter.keyed(&[b"tag", text]);
         let mut folded = SmallVec::<[u8; 192]>::new();
         for part in [source.local(), source.domain(), destination.local(), destination.domain()] {
-            folded.extend(part.bytes().map(|b| b.to_ascii_lowercase()));
+            if part.is_ascii() {
+                folded.extend(part.bytes().map(|b| b.to_ascii_lowercase()));
+            } else {
+                folded.extend_from_slice(fold_case(part).as_bytes());
+            }
             folded.push(0);
         }
         let addresses = self.minter.keyed(&[b"addresses", text, &folded]);
@@ -130,6 +134,10 @@ mod tests {
         let folded = uri("im:juliet@sip.example");
         assert_eq!(marker.provenance(&call_id, &folded, &romeo), Provenance::Ours { pass: 1, same_addresses: true });
         assert_eq!(marker.provenance(&call_id, &juliet, &nurse), Provenance::Ours { pass: 1, same_addresses: false });
+        let (upper, lower) = (uri("im:%C3%89lodie@sip.example"), uri("im:%C3%A9lodie@sip.example"));
+        let accented = marker.mark(&TransId::new(b"t1"), 1, &upper, &romeo);
+        let known = marker.provenance(accented.as_bytes(), &lower, &romeo);
+        assert_eq!(known, Provenance::Ours { pass: 1, same_addresses: true }, "as the JID comes back");
         assert_eq!(other.provenance(&call_id, &juliet, &romeo), Provenance::Foreign);
         assert_eq!(marker.provenance(b"short", &juliet, &romeo), Provenance::Foreign);
         for place in 0..25 {

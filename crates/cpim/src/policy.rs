@@ -5,14 +5,14 @@ use crate::{ImUri, Origin, PeerId, Proof, Side};
 /// A domain of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DomainPattern {
-    /// This domain, in lower case.
+    /// This domain, in the form of [`canonical_domain`](crate::canonical_domain).
     Exactly(Box<str>),
     /// Any domain that is not named elsewhere.
     Any,
 }
 
 impl DomainPattern {
-    /// Whether `domain` (in lower case) is meant.
+    /// Whether `domain`, in the same form, is meant.
     pub fn matches(&self, domain: &str) -> bool {
         match self {
             DomainPattern::Exactly(exact) => **exact == *domain,

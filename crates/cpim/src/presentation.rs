@@ -31,7 +31,8 @@ pub enum Rule {
 pub struct Presentation {
     /// The home domain.
     pub home: DomainPattern,
-    /// The domain it is shown under, in lower case; empty for [`Rule::Same`].
+    /// The domain it is shown under, in the form of [`canonical_domain`](crate::canonical_domain); empty for
+    /// [`Rule::Same`].
     pub shown_as: Box<str>,
     /// How.
     pub rule: Rule,
@@ -53,12 +54,32 @@ pub enum PresentationError {
 }
 
 /// An address as it is shown, not escaped yet.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Presented<'a> {
-    /// The local part in plain text.
-    pub local: Cow<'a, str>,
-    /// The domain.
-    pub domain: Cow<'a, str>,
+    /// The user part in plain text.
+    pub user: &'a str,
+    /// The home domain, where it stands behind the user and an `@` in the local part ([`Rule::Encode`]). Each protocol
+    /// spells it in its own way.
+    pub home: Option<&'a str>,
+    /// The domain it is shown under.
+    pub domain: &'a str,
+}
+
+impl<'a> Presented<'a> {
+    /// The local part, with the home domain spelled `home`.
+    pub fn local(&self, spell: impl FnOnce(&'a str) -> Cow<'a, str>) -> Cow<'a, str> {
+        match self.home {
+            None => Cow::Borrowed(self.user),
+            Some(home) => {
+                let home = spell(home);
+                let mut local = String::with_capacity(self.user.len() + home.len() + 1);
+                local.push_str(self.user);
+                local.push('@');
+                local.push_str(&home);
+                Cow::Owned(local)
+            }
+        }
+    }
 }
 
 /// The table of one connector: how foreign domains are shown in its world.
@@ -82,38 +103,32 @@ impl Presentations {
     /// How a foreign `address` is shown in this world.
     pub fn present<'a>(&'a self, address: &'a ImUri<'_>) -> Result<Presented<'a>, PresentationError> {
         let row = self.rows.iter().find(|row| row.home.matches(address.domain())).ok_or(PresentationError::Unknown)?;
+        let user = address.local();
         Ok(match row.rule {
-            Rule::Same => Presented { local: Cow::Borrowed(address.local()), domain: Cow::Borrowed(address.domain()) },
-            Rule::Map => Presented { local: Cow::Borrowed(address.local()), domain: Cow::Borrowed(&row.shown_as) },
-            Rule::Encode => {
-                let mut local = String::with_capacity(address.local().len() + address.domain().len() + 1);
-                local.push_str(address.local());
-                local.push('@');
-                local.push_str(address.domain());
-                Presented { local: Cow::Owned(local), domain: Cow::Borrowed(&row.shown_as) }
-            }
+            Rule::Same => Presented { user, home: None, domain: address.domain() },
+            Rule::Map => Presented { user, home: None, domain: &row.shown_as },
+            Rule::Encode => Presented { user, home: Some(address.domain()), domain: &row.shown_as },
         })
     }
 
     /// The home address behind `local@domain` as it is written in this world: of a foreign user where a row says so, of a
-    /// user of this world otherwise.
+    /// user of this world otherwise. Domains may be spelled in any way that [`canonical_domain`](crate::canonical_domain)
+    /// knows.
     pub fn recover<'a>(&self, local: Cow<'a, str>, domain: Cow<'a, str>) -> Result<ImUri<'a>, PresentationError> {
-        let shown = self.rows.iter().find(|row| row.rule != Rule::Same && row.shown_as.eq_ignore_ascii_case(&domain));
+        let address = ImUri::from_parts(local, domain)?;
+        let shown = self.rows.iter().find(|row| row.rule != Rule::Same && *row.shown_as == *address.domain());
         match shown {
-            None => Ok(ImUri::from_parts(local, domain)?),
+            None => Ok(address),
             Some(Presentation { rule: Rule::Map, home: DomainPattern::Exactly(home), .. }) => {
-                Ok(ImUri::from_parts(local, Cow::Owned(home.to_string()))?)
+                Ok(ImUri::from_parts(address.into_local(), Cow::Owned(home.to_string()))?)
             }
-            Some(_) => {
-                let (user, home) = local.rsplit_once('@').ok_or(PresentationError::NotEncoded)?;
-                let home = home.to_ascii_lowercase();
+            Some(Presentation { shown_as, .. }) => {
+                let (user, home) = address.local().rsplit_once('@').ok_or(PresentationError::NotEncoded)?;
+                let home = ImUri::from_parts(Cow::Owned(user.to_owned()), Cow::Owned(home.to_owned()))?;
                 let known = self.rows.iter().any(|row| {
-                    row.rule == Rule::Encode && row.shown_as.eq_ignore_ascii_case(&domain) && row.home.matches(&home)
+                    row.rule == Rule::Encode && row.shown_as == *shown_as && row.home.matches(home.domain())
                 });
-                if !known {
-                    return Err(PresentationError::Unknown);
-                }
-                Ok(ImUri::from_parts(Cow::Owned(user.to_owned()), Cow::Owned(home))?)
+                if known { Ok(home) } else { Err(PresentationError::Unknown) }
             }
         }
     }
@@ -143,11 +158,15 @@ mod tests {
         ] {
             let uri = ImUri::parse(home).unwrap();
             let presented = table.present(&uri).unwrap();
-            assert_eq!((&*presented.local, &*presented.domain), (local, domain));
+            assert_eq!((&*presented.local(Cow::Borrowed), presented.domain), (local, domain));
             assert_eq!(table.recover(Cow::Borrowed(local), Cow::Borrowed(domain)).unwrap(), uri);
         }
         let recover = |local: &'static str, domain: &'static str| table.recover(local.into(), domain.into());
         assert_eq!(recover("plain", "GW.example"), Err(PresentationError::NotEncoded));
+        assert_eq!(recover("a@B\u{fc}cher.example", "gw.example.").unwrap().to_string(), "im:a@xn--bcher-kva.example");
+        for no_domain in ["a@b c", "a@b;lr", "a@b:5060", "a@b>", "a@b\u{20ac}/", "a@-b", "a@b..c"] {
+            assert_eq!(recover(no_domain, "gw.example"), Err(PresentationError::Address(UriError::Domain)));
+        }
         assert_eq!(recover("@x.example", "gw.example"), Err(PresentationError::Address(UriError::Empty)));
         assert_eq!(recover("a", "native.example").unwrap().to_string(), "im:a@native.example");
     }

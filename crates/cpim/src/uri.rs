@@ -1,13 +1,15 @@
 //! `im:` URIs (RFC 3860 section 3.2 and its ABNF in RFC 3861): the address of an instant inbox.
 
+use crate::canonical_domain;
 use std::borrow::Cow;
 use std::fmt;
 
 /// The longest local part and the longest domain, in octets of UTF-8 (RFC 7622 section 3.1 allows no more on the XMPP
 /// side, so no more can cross).
-const PART_LIMIT: usize = 1023;
+pub(crate) const PART_LIMIT: usize = 1023;
 
-/// An address of the core: a local part in plain text, with nothing escaped, and a domain in lower case.
+/// An address of the core: a local part in plain text, with nothing escaped, and a domain in the form of
+/// [`canonical_domain`].
 ///
 /// Both connectors unescape on the way in and escape on the way out by the rules of their protocol (RFC 7247 section 6.2:
 /// unescape the source, leave what the destination allows, escape what it reserves), so nothing is escaped twice.
@@ -36,26 +38,26 @@ pub enum UriError {
     /// A control character.
     #[error("the address holds a control character")]
     Control,
+    /// Neither a domain name nor an IP address.
+    #[error("the domain of the address is none")]
+    Domain,
 }
 
 impl<'a> ImUri<'a> {
-    /// An address from its parts in plain text. An upper-case ASCII letter in the domain is folded.
+    /// An address from its parts in plain text; the domain in any spelling.
     pub fn from_parts(local: Cow<'a, str>, domain: Cow<'a, str>) -> Result<Self, UriError> {
-        for part in [&local, &domain] {
-            if part.is_empty() {
-                return Err(UriError::Empty);
-            }
-            if part.len() > PART_LIMIT {
-                return Err(UriError::TooLong);
-            }
-            if has_control(part) {
-                return Err(UriError::Control);
-            }
+        if local.is_empty() {
+            return Err(UriError::Empty);
         }
-        let domain = if domain.bytes().any(|b| b.is_ascii_uppercase()) {
-            Cow::Owned(domain.to_ascii_lowercase())
-        } else {
-            domain
+        if local.len() > PART_LIMIT {
+            return Err(UriError::TooLong);
+        }
+        if has_control(&local) {
+            return Err(UriError::Control);
+        }
+        let domain = match domain {
+            Cow::Borrowed(domain) => canonical_domain(domain)?,
+            Cow::Owned(domain) => Cow::Owned(canonical_domain(&domain)?.into_owned()),
         };
         Ok(Self { local, domain })
     }
@@ -76,9 +78,24 @@ impl<'a> ImUri<'a> {
         &self.local
     }
 
-    /// The domain, in lower case.
+    /// The local part, unescaped, by itself.
+    pub(crate) fn into_local(self) -> Cow<'a, str> {
+        self.local
+    }
+
+    /// The user of the same domain whose local part is `local`, which has to be legal.
+    pub fn with_local(self, local: Cow<'a, str>) -> Result<Self, UriError> {
+        Self::from_parts(local, self.domain)
+    }
+
+    /// The domain, in the form of [`canonical_domain`].
     pub fn domain(&self) -> &str {
         &self.domain
+    }
+
+    /// Whether both are the same user where case does not count, as on XMPP.
+    pub fn same_user(&self, other: &ImUri<'_>) -> bool {
+        self.domain == other.domain && fold_case(&self.local) == fold_case(&other.local)
     }
 
     /// The same address, owning its text.
@@ -90,6 +107,20 @@ impl<'a> ImUri<'a> {
     pub fn borrowed(&self) -> ImUri<'_> {
         ImUri { local: Cow::Borrowed(&self.local), domain: Cow::Borrowed(&self.domain) }
     }
+}
+
+/// A local part without the case of its letters, as the localpart of a JID is (the case mapping of RFC 8265 section
+/// 3.3.2, a character at a time). SIP tells users apart by case and XMPP does not.
+pub fn fold_case(text: &str) -> Cow<'_, str> {
+    if text.is_ascii() {
+        return if text.bytes().any(|b| b.is_ascii_uppercase()) {
+            Cow::Owned(text.to_ascii_lowercase())
+        } else {
+            Cow::Borrowed(text)
+        };
+    }
+    let folded: String = text.chars().flat_map(char::to_lowercase).collect();
+    if folded == text { Cow::Borrowed(text) } else { Cow::Owned(folded) }
 }
 
 fn has_control(text: &str) -> bool {
@@ -128,14 +159,7 @@ impl fmt::Display for ImUri<'_> {
             if plain(byte) { write!(f, "{}", char::from(byte))? } else { write!(f, "%{byte:02X}")? }
         }
         f.write_str("@")?;
-        for byte in self.domain.bytes() {
-            if plain(byte) || b"[]:".contains(&byte) {
-                write!(f, "{}", char::from(byte))?;
-            } else {
-                write!(f, "%{byte:02X}")?;
-            }
-        }
-        Ok(())
+        f.write_str(&self.domain)
     }
 }
 
@@ -175,7 +199,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn every_printed_address_reads_back(local in "[^\\p{Cc}]{1,40}", domain in "[a-z0-9.-]{1,40}") {
+        fn every_printed_address_reads_back(local in "[^\\p{Cc}]{1,40}", domain in "[a-z0-9]{1,20}(\\.[a-z\u{e0}-\u{f6}]{1,20}){0,3}|\\[2001:db8::[1-9a-f]{1,4}\\]") {
             let uri = ImUri::from_parts(Cow::Owned(local), Cow::Owned(domain)).unwrap();
             let printed = uri.to_string();
             prop_assert_eq!(ImUri::parse(&printed).unwrap(), uri);

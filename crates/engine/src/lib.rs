@@ -194,7 +194,10 @@ impl Engine {
         };
         let sent = match admitted.side {
             Side::Sip => self.sip.concretise(now, &admitted, &mut self.output),
-            Side::Xmpp => self.xmpp.concretise(now, &admitted, &mut self.output),
+            Side::Xmpp => {
+                self.sip.note_sender(&admitted.message.source.0);
+                self.xmpp.concretise(now, &admitted, &mut self.output)
+            }
         };
         if let Err(failure) = sent {
             self.conclude(now, admitted.operation, Status::Failure(failure));

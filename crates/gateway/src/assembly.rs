@@ -1,6 +1,6 @@
 //! From the configuration to the settings of the engine: names become addresses, rules become tables.
 
-use crate::config::{Config, Domain, LargeRequests, LateFailure, Rule};
+use crate::config::{Config, Domain, LargeRequests, LateFailure, Numbers, Rule};
 use crate::driver::Hosted;
 use crate::telemetry::Metrics;
 use cpim::{DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
@@ -33,6 +33,8 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
         sip: sip_connector::Settings {
             endpoint: endpoint(config),
             presentations: presentations(&config.xmpp_domains),
+            native_numbers: numbers(&config.sip_domains),
+            foreign_numbers: numbers(&config.xmpp_domains),
             trusted,
             routes: vec![sip_connector::Route {
                 congestion_safe: true,
@@ -101,6 +103,22 @@ fn presentations(domains: &[Domain]) -> Presentations {
     Presentations::new(rows.collect())
 }
 
+fn numbers(domains: &[Domain]) -> Option<sip_connector::Numbers> {
+    domains.iter().find_map(|domain| {
+        let form = match domain.numbers? {
+            Numbers::Plain => sip_connector::NumberForm::Plain,
+            Numbers::Phone => sip_connector::NumberForm::Phone,
+            Numbers::Tel => sip_connector::NumberForm::Tel,
+        };
+        Some(sip_connector::Numbers { domain: domain.name.as_deref()?.into(), form })
+    })
+}
+
+/// A domain as XMPP spells it: U-labels (RFC 7622 section 3.2.1).
+fn xmpp_domain(domain: &str) -> String {
+    xmpp::jid::known_domain(domain).map_or_else(|_| domain.to_owned(), std::borrow::Cow::into_owned)
+}
+
 /// Enters the SIP neighbours into `policy` and gives their networks. Without a section for them, the next hop is trusted
 /// for every SIP domain.
 fn add_sip_peers(config: &Config, next_hops: &[SocketAddr], policy: &mut Policy) -> Vec<(IpNet, PeerId)> {
@@ -131,7 +149,7 @@ fn add_links(config: &Config, sip_peers: usize, policy: &mut Policy) -> Vec<xmpp
             let peer = PeerId(first.saturating_add(place));
             policy.add_speaker(peer, DomainPattern::Any);
             let mut settings = xmpp::stream::component::ComponentSettings::new(
-                component.domain.as_str(),
+                xmpp_domain(&component.domain),
                 component.secret.expose_secret(),
                 place,
             );

@@ -9,6 +9,7 @@ mod outgoing;
 mod parts;
 mod repeats;
 mod routes;
+mod spelling;
 mod stack;
 pub mod translate;
 
@@ -26,12 +27,14 @@ use stack::Stack;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Instant;
+use translate::address::Rules;
 use turn::{Input, Minter, Output, StreamId};
 
 pub use routes::{Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, MOST_NEXT_HOPS, Route};
 pub use sip::auth::Key as Account;
 pub use sip::endpoint::Counters as EndpointCounters;
 pub use sip::transport::Counters as ConnectionCounters;
+pub use translate::address::{NumberForm, Numbers};
 
 /// Most answers whose connection is gone that are sent over another one in one turn.
 const MAX_HOMELESS: usize = 1000;
@@ -43,6 +46,10 @@ pub struct Settings {
     pub endpoint: endpoint::Settings,
     /// How users of the other world are shown here.
     pub presentations: Presentations,
+    /// The SIP domain whose users are telephone numbers.
+    pub native_numbers: Option<Numbers>,
+    /// The domain of the other world whose users are telephone numbers.
+    pub foreign_numbers: Option<Numbers>,
     /// Networks that requests may come from, and whose they are; where they overlap, the narrowest counts.
     pub trusted: Vec<(IpNet, PeerId)>,
     /// Where requests to SIP users go.
@@ -79,6 +86,16 @@ pub struct Redirects {
     pub told: Vec<Box<str>>,
 }
 
+impl Settings {
+    fn rules(&self) -> Rules {
+        Rules {
+            presentations: self.presentations.clone(),
+            native_numbers: self.native_numbers.clone(),
+            foreign_numbers: self.foreign_numbers.clone(),
+        }
+    }
+}
+
 /// What carries requests larger than 1300 bytes to a next hop that is reached over UDP (RFC 3261 18.1.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LargeRequests {
@@ -113,6 +130,7 @@ pub enum Event<'a> {
 pub struct Connector {
     stack: Stack,
     outgoing: Outgoing,
+    rules: Rules,
     settings: Settings,
 }
 
@@ -138,7 +156,13 @@ impl Connector {
             max_homeless: MAX_HOMELESS,
             ..settings.endpoint.clone()
         };
-        Self { stack: Stack::new(&settings, endpoint, minter), outgoing: Outgoing::new(&settings, minter), settings }
+        let rules = settings.rules();
+        Self {
+            stack: Stack::new(&settings, endpoint, minter),
+            outgoing: Outgoing::new(&settings, rules.clone(), minter),
+            rules,
+            settings,
+        }
     }
 
     /// Takes other settings for what comes from here on; requests and messages that are open keep what they have. Settled at
@@ -146,7 +170,9 @@ impl Connector {
     pub fn reconfigure(&mut self, settings: &Settings) {
         let Settings {
             endpoint,
-            presentations,
+            presentations: _,
+            native_numbers: _,
+            foreign_numbers: _,
             trusted,
             large_requests,
             accounts: _,
@@ -162,8 +188,8 @@ impl Connector {
         } = settings;
         let endpoint = endpoint::Settings { max_homeless: MAX_HOMELESS, ..endpoint.clone() };
         self.stack.reconfigure(&endpoint, *large_requests);
-        self.outgoing.reconfigure(settings);
-        self.settings.presentations = presentations.clone();
+        self.rules = settings.rules();
+        self.outgoing.reconfigure(settings, self.rules.clone());
         self.settings.trusted = trusted.clone();
         narrowest_first(&mut self.settings.trusted);
         self.settings.redirects = redirects.clone();
@@ -249,10 +275,10 @@ impl Connector {
             let about_us = essentials.uri.is_some_and(|uri| uri.user.is_none()) || essentials.max_forwards == Some(0);
             return match about_us {
                 true => Err(capabilities()),
-                false => translate::message::destination(request, &self.settings.presentations).map(Asked::Options),
+                false => translate::message::destination(request, &self.rules).map(Asked::Options),
             };
         }
-        let abstracted = translate::message::to_cpim(request, essentials, &self.settings.presentations)?;
+        let abstracted = translate::message::to_cpim(request, essentials, &self.rules)?;
         Ok(Asked::Message(Message {
             source: InstantInbox(abstracted.source),
             destination: InstantInbox(abstracted.destination),
@@ -276,6 +302,11 @@ impl Connector {
         }
     }
 
+    /// Notes how a SIP user whom the relay has admitted spells himself, for what is sent to him.
+    pub fn note_sender(&mut self, sender: &ImUri<'_>) {
+        self.outgoing.spellings.note(sender);
+    }
+
     /// Sends an admitted message as MESSAGE, or lets it wait for the one before it to the same destination. `Err` means
     /// that nothing was and will be sent.
     pub fn concretise(
@@ -293,8 +324,7 @@ impl Connector {
         let mut lines = Vec::new();
         let answer = match &response.status {
             Status::Failure(failure) => {
-                let Settings { redirects, presentations, .. } = &self.settings;
-                translate::status::redirection(failure, &redirects.told, presentations, &mut lines)
+                translate::status::redirection(failure, &self.settings.redirects.told, &self.rules, &mut lines)
             }
             _ => None,
         };

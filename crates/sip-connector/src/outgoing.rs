@@ -18,9 +18,11 @@ use crate::Settings;
 use crate::parts::{Kept, Parts};
 use crate::repeats::{Again, Course, Repeats};
 use crate::routes::{Journey, RouteId, Verdict};
+use crate::spelling::Spellings;
 use crate::stack::{Carrier, Stack};
-use crate::translate::{address, content, status};
-use cpim::{Admitted, Failure, ImUri, OperationKey, PresentationError, Presentations, Reason, Status};
+use crate::translate::address::{Party, Rules};
+use crate::translate::{content, status};
+use cpim::{Admitted, Failure, ImUri, OperationKey, PresentationError, Reason, Status};
 use hashbrown::HashTable;
 use sip::endpoint::{Outcome, RequestParts, SendError};
 use sip::wire::headers::NameAddr;
@@ -90,11 +92,13 @@ pub(crate) struct Outgoing {
     parallel: usize,
     queue_per_destination: usize,
     queue_in_all: usize,
-    presentations: Presentations,
+    rules: Rules,
+    /// How the users of SIP spell themselves.
+    pub(crate) spellings: Spellings,
 }
 
 impl Outgoing {
-    pub(crate) fn new(settings: &Settings, minter: &Minter) -> Self {
+    pub(crate) fn new(settings: &Settings, rules: Rules, minter: &Minter) -> Self {
         let [a, b] = [minter.keyed(&[b"destinations", b"a"]), minter.keyed(&[b"destinations", b"b"])];
         Self {
             messages: SlotMap::with_key(),
@@ -112,17 +116,18 @@ impl Outgoing {
             parallel: settings.parallel.max(1),
             queue_per_destination: settings.queue_per_destination,
             queue_in_all: settings.queue_in_all,
-            presentations: settings.presentations.clone(),
+            rules,
+            spellings: Spellings::new(minter),
         }
     }
 
     /// Takes other limits of the queues and another way to show addresses. What waits goes on waiting; a transaction more
     /// that may be open is opened with the next message.
-    pub(crate) fn reconfigure(&mut self, settings: &Settings) {
+    pub(crate) fn reconfigure(&mut self, settings: &Settings, rules: Rules) {
         self.parallel = settings.parallel.max(1);
         self.queue_per_destination = settings.queue_per_destination;
         self.queue_in_all = settings.queue_in_all;
-        self.presentations = settings.presentations.clone();
+        self.rules = rules;
         self.repeats.reconfigure(settings);
     }
 
@@ -172,14 +177,16 @@ impl Outgoing {
         destination: &ImUri<'_>,
         bytes: &mut Vec<u8>,
     ) -> Result<(usize, usize), Failure<'static>> {
-        address::write_native(destination, bytes);
+        match self.spellings.find(destination) {
+            Some(spelled) => self.rules.write_native(&spelled, bytes),
+            None => self.rules.write_native(destination, bytes),
+        }
         let uri_end = bytes.len();
-        let presented = self.presentations.present(source).map_err(|error| match error {
+        bytes.push(b'<');
+        self.rules.write_foreign(source, bytes).map_err(|error| match error {
             PresentationError::Unknown => Failure::from(Reason::Forbidden),
             _ => Failure::from(Reason::AddressMalformed),
         })?;
-        bytes.push(b'<');
-        address::write_presented(&presented, bytes);
         bytes.push(b'>');
         Ok((uri_end, bytes.len()))
     }
@@ -474,7 +481,7 @@ impl Outgoing {
         if matches!(reason, Reason::Gone | Reason::Redirect) && response.status < 400 {
             let contacts = response.head.list(HeaderName::Contact).filter_map(|value| NameAddr::parse(value).ok());
             failure.alternate =
-                contacts.filter_map(|contact| address::to_cpim(&contact.uri, &self.presentations).ok()).next();
+                contacts.filter_map(|contact| self.rules.to_cpim(&contact.uri, Party::Native).ok()).next();
             if failure.alternate.is_none() {
                 // RFC 7247 section 7.2 note 1: no <gone/> is invented for a 301 that names no usable address.
                 failure.reason = Reason::RecipientUnavailable;

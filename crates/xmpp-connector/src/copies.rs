@@ -75,8 +75,8 @@ impl Copies {
         };
         let operation = *self.by_id.find(hash, same_id)?;
         let copy = self.rows.get(operation)?;
-        let to = JidParts::parse(std::str::from_utf8(&copy.to).ok()?).ok()?;
-        let from = JidParts::parse(from?).ok()?;
+        let to = JidParts::parse_stamped(std::str::from_utf8(&copy.to).ok()?).ok()?;
+        let from = JidParts::parse_stamped(from?).ok()?;
         let speaks = from.bare_eq(&to) || (from.local.is_none() && from.domain == to.domain);
         speaks.then_some(operation)
     }

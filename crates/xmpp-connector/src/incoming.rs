@@ -85,7 +85,7 @@ impl Connector {
         }
         self.counters.stray_errors += 1;
         let read = |text| {
-            let jid = address::parse(text).ok()?;
+            let jid = address::parse_stamped(text).ok()?;
             address::to_cpim(&jid, &self.settings.presentations).ok()
         };
         match (read(from), read(to)) {

@@ -25,6 +25,7 @@ use std::collections::VecDeque;
 use std::time::{Instant, SystemTime};
 use time::OffsetDateTime;
 use turn::{Calendar, Input, Minter, Output, StreamId, write_base32};
+use xmpp::jid::known_domain;
 use xmpp::stanza::{self, Iq, Stanza};
 use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
 
@@ -265,7 +266,7 @@ impl Connector {
         to.is_some_and(|to| {
             let bare = to.split('/').next().unwrap_or_default();
             let domain = bare.rsplit('@').next().unwrap_or_default();
-            domain.eq_ignore_ascii_case(&self.links[index].domain)
+            same_domain(domain, &self.links[index].domain)
         })
     }
 
@@ -275,7 +276,7 @@ impl Connector {
             let mut text = smallvec::SmallVec::<[u8; 26]>::new();
             write_base32(expected, 26, &mut text);
             // The stanza itself or any reply to it counts, from our own domain only: nobody else can have been asked.
-            if text[..] == *id.as_bytes() && iq.from.as_deref() == Some(&link.domain) {
+            if text[..] == *id.as_bytes() && iq.from.as_deref().is_some_and(|from| same_domain(from, &link.domain)) {
                 link.barrier.on_return();
                 return;
             }
@@ -421,4 +422,9 @@ impl Connector {
     pub fn counters(&self) -> &Counters {
         &self.counters
     }
+}
+
+/// Whether a text is the domain `ours`, in whatever spelling (RFC 7622 section 3.2.3).
+fn same_domain(text: &str, ours: &str) -> bool {
+    text.eq_ignore_ascii_case(ours) || known_domain(text).is_ok_and(|domain| domain == ours)
 }

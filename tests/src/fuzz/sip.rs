@@ -4,6 +4,8 @@ use cpim::{DomainPattern, Presentation, Presentations, Rule};
 use sip::wire::framing::{Framed, Framer};
 use sip::wire::uri::Uri;
 use sip::wire::{Carriage, HeaderName, Limits, Message, NameAddr, Via, parse};
+use sip_connector::translate::address::{Party, Rules};
+use sip_connector::{NumberForm, Numbers};
 
 /// A message: what is read of it stands in it, octet for octet, and is read alike once more.
 pub(super) fn message(data: &[u8]) {
@@ -14,8 +16,7 @@ pub(super) fn message(data: &[u8]) {
                 if let Ok(essentials) = request.check(&limits) {
                     assert!(!essentials.call_id.is_empty(), "a Call-ID has an octet");
                     assert!(request.defect.is_none(), "a defect is told");
-                    let _ =
-                        sip_connector::translate::message::to_cpim(&request, &essentials, &Presentations::default());
+                    let _ = sip_connector::translate::message::to_cpim(&request, &essentials, &Rules::default());
                 }
                 (request.head, request.body, request.bytes)
             }
@@ -83,19 +84,22 @@ pub(super) fn uri(data: &[u8]) {
         }
     }
     for rule in [Rule::Same, Rule::Map, Rule::Encode] {
-        let table = Presentations::new(vec![Presentation {
+        let presentations = Presentations::new(vec![Presentation {
             home: DomainPattern::Exactly("xmpp.example".into()),
             shown_as: if rule == Rule::Same { "" } else { "gw.sip.example" }.into(),
             rule,
         }]);
-        let Ok(address) = sip_connector::translate::address::to_cpim(&uri, &table) else { continue };
-        let mut text = Vec::new();
-        match table.present(&address) {
-            Ok(presented) => sip_connector::translate::address::write_presented(&presented, &mut text),
-            Err(_) => sip_connector::translate::address::write_native(&address, &mut text),
+        for form in [NumberForm::Plain, NumberForm::Phone, NumberForm::Tel] {
+            let foreign_numbers = Some(Numbers { domain: "xmpp.example".into(), form });
+            let rules = Rules { presentations: presentations.clone(), foreign_numbers, ..Rules::default() };
+            let Ok(address) = rules.to_cpim(&uri, Party::Foreign) else { continue };
+            let mut text = Vec::new();
+            if rules.write_foreign(&address, &mut text).is_err() {
+                rules.write_native(&address, &mut text);
+            }
+            let back = Uri::parse(&text).unwrap_or_else(|_| panic!("{} is a URI", text.escape_ascii()));
+            let again = rules.to_cpim(&back, Party::Foreign);
+            assert_eq!(again.as_ref(), Ok(&address), "{}", text.escape_ascii());
         }
-        let back = Uri::parse(&text).unwrap_or_else(|_| panic!("{} is a URI", text.escape_ascii()));
-        let again = sip_connector::translate::address::to_cpim(&back, &table);
-        assert_eq!(again.as_ref(), Ok(&address), "{}", text.escape_ascii());
     }
 }

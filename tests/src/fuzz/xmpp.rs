@@ -3,7 +3,7 @@
 use cpim::Presentations;
 use xml::{Frame, Framer, Limits, Reader, StreamNamespaces};
 use xmpp::escape::{escape_local, unescape_local};
-use xmpp::jid::JidParts;
+use xmpp::jid::{JidError, JidParts};
 use xmpp::ns;
 use xmpp::stanza::{OutMessage, Stanza, parse_stanza, write_message};
 use xmpp_connector::translate::message;
@@ -109,14 +109,18 @@ pub(super) fn assert_strict(stanza: &[u8]) {
     assert!(read.is_ok(), "{}: {read:?}", stanza.escape_ascii());
 }
 
+type Reading = for<'a> fn(&'a str) -> Result<JidParts<'a>, JidError>;
+
 /// A JID: its normal form is its own normal form, and a local part survives its escaping.
 pub(super) fn jid(data: &[u8]) {
     let Ok(text) = std::str::from_utf8(data) else { return };
-    if let Ok(jid) = JidParts::parse(text) {
+    let readers: [Reading; 2] = [|text| JidParts::parse(text), |text| JidParts::parse_stamped(text)];
+    for read in readers {
+        let Ok(jid) = read(text) else { continue };
         let mut written = Vec::new();
         jid.write(&mut written);
         let written = String::from_utf8(written).expect("UTF-8");
-        assert_eq!(JidParts::parse(&written).as_ref(), Ok(&jid), "{text:?} is {written:?}");
+        assert_eq!(read(&written).as_ref(), Ok(&jid), "{text:?} is {written:?}");
         assert!(written.len() <= 3 * 1023 + 2, "three parts and what separates them");
     }
     if let Ok(escaped) = escape_local(text) {

@@ -41,7 +41,9 @@ impl<'a> Address<'a> {
             let (user, host) = rest.rsplit_once('@')?;
             let host = host.split([';', '?']).next()?;
             let port = host.rfind(':').filter(|&colon| !host[colon..].contains(']'));
-            (user.split(':').next()?, port.map_or(host, |colon| &host[..colon]))
+            // Nothing is escaped in the host of a SIP URI (RFC 3261 section 19.1.2).
+            let host = port.map_or(host, |colon| &host[..colon]);
+            return ImUri::from_parts(percent_decode(user.split(':').next()?).ok()?, host.into()).ok();
         } else {
             return None;
         };

@@ -174,12 +174,25 @@ pub enum Rule {
 /// `[[sip_domain]]` or `[[xmpp_domain]]`
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Domain {
-    /// The domain at home, in lower case; `None` is any that is not named.
+    /// The domain at home, in the form of [`cpim::canonical_domain`]; `None` is any that is not named.
     pub name: Option<String>,
     /// How its addresses are shown on the other side.
     pub rule: Rule,
     /// The domain they are shown under; `None` exactly for [`Rule::Same`].
     pub shown_as: Option<String>,
+    /// Its users are telephone numbers too, and how they are written on SIP.
+    pub numbers: Option<Numbers>,
+}
+
+/// How a user who is a telephone number is written on SIP.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Numbers {
+    /// As every user.
+    Plain,
+    /// With `user=phone`.
+    Phone,
+    /// As a `tel:` URI.
+    Tel,
 }
 
 impl Domain {
@@ -483,6 +496,12 @@ impl Builder {
 
     fn domains(&mut self, root: &mut Table, section: &'static str, shown_as: &'static str) -> Vec<Domain> {
         const RULES: &[(&str, Rule)] = &[("same", Rule::Same), ("map", Rule::Map), ("encode", Rule::Encode)];
+        const NUMBERS: &[(&str, Option<Numbers>)] = &[
+            ("no", None),
+            ("plain", Some(Numbers::Plain)),
+            ("phone", Some(Numbers::Phone)),
+            ("tel", Some(Numbers::Tel)),
+        ];
         let problems = &mut self.problems;
         let mut domains = Vec::new();
         for mut entry in root.tables(section, problems) {
@@ -503,9 +522,17 @@ impl Builder {
                 }
                 _ => {}
             }
+            let numbers = entry.read("numbers", problems, values::one_of(NUMBERS)).flatten();
+            let key = entry.key("numbers");
+            if numbers.is_some() && name == Some(None) {
+                problems.add(&key, "has no meaning for any domain: telephone numbers live in a domain that is named");
+            }
+            if numbers.is_some() && domains.iter().any(|domain: &Domain| domain.numbers.is_some()) {
+                problems.add(&key, format!("stands in another [[{section}]] already: a tel: URI names no domain"));
+            }
             entry.finish(problems);
             if let Some(name) = name {
-                domains.push(Domain { name, rule, shown_as: shown });
+                domains.push(Domain { name, rule, shown_as: shown, numbers });
             }
         }
         if domains.is_empty() {

@@ -72,19 +72,12 @@ fn with_unit(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     Some(number.parse::<f64>().ok()? * factor)
 }
 
-/// A DNS name, in lower case.
+/// A domain name in any spelling, or an IP address (IPv6 in brackets), in the form of the core.
 pub(super) fn domain(value: &Value) -> Result<String, String> {
     let wrong = || "must be a domain name such as \"sip.example\"".to_owned();
-    let name = text(value)?.to_lowercase();
-    let name = name.strip_suffix('.').unwrap_or(&name);
-    let legal = |label: &str| {
-        !label.is_empty()
-            && label.len() <= 63
-            && label.chars().all(|c| c.is_alphanumeric() || c == '-' || c == '_')
-            && !label.starts_with('-')
-            && !label.ends_with('-')
-    };
-    if name.len() <= 253 && name.split('.').all(legal) { Ok(name.to_owned()) } else { Err(wrong()) }
+    let name = cpim::canonical_domain(text(value)?).map_err(|_| wrong())?;
+    // RFC 1035 section 2.3.4.
+    if name.len() <= 253 { Ok(name.into_owned()) } else { Err(wrong()) }
 }
 
 /// `HOST:PORT` with a name or an address.
@@ -189,7 +182,9 @@ mod tests {
         assert_eq!(network(&Value::from("::1")).map(|net| net.to_string()).as_deref(), Ok("::1/128"));
         assert!(network(&Value::from("192.0.2.1/24")).is_err_and(|what| what.contains("192.0.2.0/24")));
         assert_eq!(domain(&Value::from("SIP.Example.")).as_deref(), Ok("sip.example"));
-        for wrong in ["", "a..b", "-a.example", "a@b", "a b", "sip:a"] {
+        assert_eq!(domain(&Value::from("B\u{fc}cher.example")).as_deref(), Ok("xn--bcher-kva.example"));
+        assert_eq!(domain(&Value::from("[2001:DB8::1]")).as_deref(), Ok("[2001:db8::1]"));
+        for wrong in ["", "a..b", "-a.example", "a@b", "a b", "sip:a", "xn--.example", "2001:db8::1"] {
             assert!(domain(&Value::from(wrong)).is_err(), "{wrong}");
         }
     }

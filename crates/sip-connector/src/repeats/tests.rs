@@ -30,6 +30,8 @@ impl Stage {
         let journey = routes.begin(now, routes.find("sip.example").unwrap()).unwrap();
         let settings = Settings {
             endpoint: sip::endpoint::Settings::new("192.0.2.1"),
+            native_numbers: None,
+            foreign_numbers: None,
             presentations: cpim::Presentations::default(),
             trusted: Vec::new(),
             routes: Vec::new(),

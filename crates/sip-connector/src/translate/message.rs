@@ -1,7 +1,7 @@
 //! SIP MESSAGE requests and message operations (RFC 3428, RFC 7572 tables 1 and 2).
 
-use super::address::{self, AddressError};
-use cpim::{Content, ImUri, MediaType, Presentations, Subject, is_language_tag};
+use super::address::{AddressError, Party, Rules};
+use cpim::{Content, ImUri, MediaType, Subject, is_language_tag};
 use sip::transaction::{Answer, Extra};
 use sip::wire::headers::unfold;
 use sip::wire::uri::{Scheme, Uri};
@@ -27,14 +27,14 @@ pub struct Abstracted<'a> {
 pub fn to_cpim<'a>(
     request: &Request<'a>,
     essentials: &Essentials<'a>,
-    presentations: &Presentations,
+    rules: &Rules,
 ) -> Result<Abstracted<'a>, Answer<'static>> {
     // RFC 7247 section 8: sips in either promises what XMPP cannot keep.
     if essentials.to.uri.scheme == Scheme::Sips {
         return Err(destination_refused(AddressError::Secure));
     }
-    let destination = destination(request, presentations)?;
-    let source = address::to_cpim(&essentials.from.uri, presentations).map_err(source_refused)?;
+    let destination = destination(request, rules)?;
+    let source = rules.to_cpim(&essentials.from.uri, Party::Native).map_err(source_refused)?;
     let media_type = match request.head.first(HeaderName::ContentType) {
         Some(raw) => Some(MediaType::parse(raw).ok_or(warned(400, "unreadable Content-Type"))?),
         None if request.body.is_empty() => None,
@@ -59,9 +59,9 @@ pub fn to_cpim<'a>(
 }
 
 /// Whom a request is for: the Request-URI decides.
-pub fn destination<'a>(request: &Request<'a>, presentations: &Presentations) -> Result<ImUri<'a>, Answer<'static>> {
+pub fn destination<'a>(request: &Request<'a>, rules: &Rules) -> Result<ImUri<'a>, Answer<'static>> {
     let target = Uri::parse(request.uri).map_err(|_| warned(400, "unreadable Request-URI"))?;
-    address::to_cpim(&target, presentations).map_err(destination_refused)
+    rules.to_cpim(&target, Party::Foreign).map_err(destination_refused)
 }
 
 /// RFC 7572 table 2. A subject is for people: octets that are not UTF-8 show as U+FFFD.

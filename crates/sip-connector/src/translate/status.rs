@@ -9,8 +9,8 @@
 //! * `<gone/>` and `<redirect/>` are 301 and 302 only where the new domain is trusted ([`redirection`]);
 //! * `<unexpected-request/>` is 400, and `<service-unavailable/>` to a MESSAGE is 403.
 
-use super::address;
-use cpim::{Failure, Presentations, Reason, Status};
+use super::address::Rules;
+use cpim::{Failure, Reason, Status};
 use sip::transaction::{Answer, Extra};
 
 /// What a status means on the wire of the request's sender. `on_acceptance` (200 or 202) answers what was handed on with
@@ -88,7 +88,7 @@ fn refusal<'a>(failure: &'a Failure<'_>) -> Answer<'a> {
 pub fn redirection<'a>(
     failure: &Failure<'_>,
     trusted: &[Box<str>],
-    presentations: &Presentations,
+    rules: &Rules,
     lines: &'a mut Vec<u8>,
 ) -> Option<Answer<'a>> {
     let status = match failure.reason {
@@ -97,9 +97,8 @@ pub fn redirection<'a>(
         _ => return None,
     };
     let new = failure.alternate.as_ref().filter(|new| trusted.iter().any(|domain| **domain == *new.domain()))?;
-    let presented = presentations.present(new).ok()?;
     lines.extend_from_slice(b"Contact: <");
-    address::write_presented(&presented, lines);
+    rules.write_foreign(new, lines).ok()?;
     lines.extend_from_slice(b">\r\n");
     Some(Answer { more: lines, ..Answer::new(status) })
 }

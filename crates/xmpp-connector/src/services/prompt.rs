@@ -3,7 +3,7 @@
 use super::{Request, Site};
 use crate::translate::address;
 use cpim::msgfmt::Address;
-use cpim::{DomainPattern, ImUri, Rule};
+use cpim::{DomainPattern, ImUri, Rule, canonical_domain};
 use std::borrow::Cow;
 use xmpp::query;
 use xmpp::stanza::Condition;
@@ -86,13 +86,13 @@ fn read<'a>(entered: &'a str, site: &Site<'a>) -> Option<ImUri<'a>> {
 
 /// The one domain whose users are shown under the domain that was asked.
 fn only_home<'a>(site: &Site<'a>) -> Option<&'a str> {
-    let asked = site.component.domain();
+    let asked = canonical_domain(site.component.domain()).ok()?;
     let mut homes = site.presentations.rows().iter().filter_map(|row| match (&row.home, row.rule) {
         (DomainPattern::Exactly(home), Rule::Same) => (**home == *asked).then_some(Some(&**home)),
-        (DomainPattern::Exactly(home), _) => row.shown_as.eq_ignore_ascii_case(asked).then_some(Some(&**home)),
+        (DomainPattern::Exactly(home), _) => (*row.shown_as == *asked).then_some(Some(&**home)),
         (_, Rule::Same) => None,
         // Any domain is one too many.
-        _ => row.shown_as.eq_ignore_ascii_case(asked).then_some(None),
+        _ => (*row.shown_as == *asked).then_some(None),
     });
     let first = homes.next()??;
     homes.next().is_none().then_some(first)

@@ -1,9 +1,9 @@
 //! JIDs and the addresses of the core (RFC 7247 sections 6.2 to 6.5, XEP-0106).
 
-use cpim::{ImUri, PresentationError, Presentations};
+use cpim::{ImUri, PresentationError, Presentations, fold_case};
 use std::borrow::Cow;
 use xmpp::escape::{escape_local, is_escaping, unescape_local};
-use xmpp::jid::{JidError, JidParts, normal_domain, normal_local};
+use xmpp::jid::{JidError, JidParts, known_domain, known_local, normal_domain, normal_local};
 
 /// Why a JID is no address of the core, or an address has no JID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -34,7 +34,15 @@ impl From<JidError> for AddressError {
     }
 }
 
-/// Reads an attribute as a JID, borrowing where it can.
+/// Reads the address of somebody whom the server has vouched for, borrowing where it can.
+pub fn parse_stamped(text: Cow<'_, str>) -> Result<JidParts<'_>, JidError> {
+    match text {
+        Cow::Borrowed(text) => JidParts::parse_stamped(text),
+        Cow::Owned(text) => JidParts::parse_stamped(&text).map(JidParts::into_owned),
+    }
+}
+
+/// Reads the address of somebody of the other world as a user of this one has written it, borrowing where it can.
 pub fn parse(text: Cow<'_, str>) -> Result<JidParts<'_>, JidError> {
     match text {
         Cow::Borrowed(text) => JidParts::parse(text),
@@ -79,7 +87,7 @@ pub fn from_uri(text: &str, presentations: &Presentations) -> Option<ImUri<'stat
             other => other,
         });
     }
-    let jid = parse(Cow::Owned(String::from_utf8(decoded).ok()?)).ok()?;
+    let jid = parse_stamped(Cow::Owned(String::from_utf8(decoded).ok()?)).ok()?;
     to_cpim(&jid, presentations).ok().map(ImUri::into_owned)
 }
 
@@ -90,29 +98,43 @@ pub fn write_presented(
     out: &mut Vec<u8>,
 ) -> Result<usize, AddressError> {
     let presented = presentations.present(address)?;
-    write(&presented.local, &presented.domain, out)
+    let local = presented.local(shown_domain);
+    write(&local, presented.domain, normal_local, out)
 }
 
 /// Appends the bare JID of a user of this world.
 pub fn write_native(address: &ImUri<'_>, out: &mut Vec<u8>) -> Result<usize, AddressError> {
-    write(address.local(), address.domain(), out)
+    write(address.local(), address.domain(), known_local, out)
 }
 
-fn write(local: &str, domain: &str, out: &mut Vec<u8>) -> Result<usize, AddressError> {
+/// A domain within a localpart, as people read it: in U-labels, where a localpart can hold them.
+fn shown_domain(domain: &str) -> Cow<'_, str> {
+    match normal_domain(domain) {
+        Ok(shown) if normal_local(&shown).is_ok_and(|local| *local == *shown) => shown,
+        _ => Cow::Borrowed(domain),
+    }
+}
+
+fn write(
+    local: &str,
+    domain: &str,
+    normalise: fn(&str) -> Result<Cow<'_, str>, JidError>,
+    out: &mut Vec<u8>,
+) -> Result<usize, AddressError> {
     let escaped = match local.strip_prefix(NOT_ESCAPED) {
         Some(raw) if !is_escaping(raw) => Cow::Borrowed(raw),
         _ => escape_local(local).map_err(|_| AddressError::Malformed)?,
     };
-    let normal = normal_local(&escaped)?;
+    let normal = normalise(&escaped)?;
     // XMPP folds case, and that is all that may be lost on the way: other mappings, of full-width letters for example,
     // would turn one SIP user into another.
     if let Cow::Owned(folded) = &normal
-        && *folded != escaped.to_lowercase()
+        && *folded != fold_case(&escaped)
     {
         return Err(AddressError::Malformed);
     }
     // A server could only drop what is written to a domain that is none, and its bounce would match nothing.
-    let domain = normal_domain(domain)?;
+    let domain = known_domain(domain)?;
     out.extend_from_slice(normal.as_bytes());
     out.push(b'@');
     let domain_start = out.len();
@@ -215,13 +237,9 @@ mod tests {
         assert_eq!(jid("gw.xmpp.example"), Err(AddressError::NoUser));
         assert_eq!(jid("nobody@gw.xmpp.example"), Err(AddressError::Unknown));
         assert_eq!(jid(r"nobody\40elsewhere@gw.xmpp.example"), Err(AddressError::Unknown));
-        for local in [" edge", "edge ", " ", "  ", "\u{2654}", "\u{ff4a}uliet"] {
+        for local in [" edge", "edge ", " ", "  ", "\u{ff4a}uliet", "e\u{301}", "a\u{200d}b", "\u{2163}", "\u{2665} "] {
             let address = ImUri::from_parts(local.into(), "xmpp.example".into()).unwrap();
             assert_eq!(write_native(&address, &mut Vec::new()), Err(AddressError::Malformed), "{local:?}");
-        }
-        for domain in ["-a.org", "a..org", "*.org", "xn--.org", &"a".repeat(64)] {
-            let address = ImUri::from_parts("x".into(), domain.into()).unwrap();
-            assert_eq!(write_native(&address, &mut Vec::new()), Err(AddressError::Malformed), "{domain:?}");
         }
     }
 

@@ -56,12 +56,13 @@ pub fn to_cpim<'a>(message: &Message<'a>, presentations: &Presentations) -> Mean
             AddressError::Malformed => Reason::AddressMalformed,
         })
     };
-    let read = |text| address::to_cpim(&address::parse(text)?, presentations);
-    let destination = match read(to) {
+    let destination = address::parse(to).map_err(AddressError::from);
+    let destination = match destination.and_then(|to| address::to_cpim(&to, presentations)) {
         Ok(destination) => destination,
         Err(error) => return refused(error),
     };
-    match read(from) {
+    let source = address::parse_stamped(from).map_err(AddressError::from);
+    match source.and_then(|from| address::to_cpim(&from, presentations)) {
         Ok(source) => Meaning::Operation(Abstracted { source, destination, content: content(message, body) }),
         Err(error) => refused(error),
     }
