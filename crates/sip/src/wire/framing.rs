@@ -131,6 +131,10 @@ impl Framer {
             return if data.len() >= self.limit { Err(broken(Breakage::TooLong, b"")) } else { Ok(()) };
         };
         let head_length = from + found + 4;
+        // Told before anything in it: whether it came in one read must not matter.
+        if head_length > self.limit {
+            return Err(broken(Breakage::TooLong, b""));
+        }
         let head = data.get(..head_length).unwrap_or_default();
         let body = content_length(head).ok_or_else(|| broken(Breakage::Length, head))?;
         let length = head_length.checked_add(body).filter(|&length| length <= self.limit);
