@@ -45,6 +45,12 @@ pub const TIME: &str = "urn:xmpp:time";
 pub const GATEWAY: &str = "jabber:iq:gateway";
 /// Cards (XEP-0054).
 pub const VCARD: &str = "vcard-temp";
+/// Formatted text: the wrapper in a stanza (XEP-0071 section 5).
+pub const XHTML_IM: &str = "http://jabber.org/protocol/xhtml-im";
+/// XHTML itself.
+pub const XHTML: &str = "http://www.w3.org/1999/xhtml";
+/// Signed and encrypted entities (RFC 3923 section 9).
+pub const E2E: &str = "urn:ietf:params:xml:ns:xmpp-e2e";
 
 /// Whether a namespace is one of stanzas. They differ by the kind of stream only; what they hold is the same.
 pub fn is_content(namespace: &str) -> bool {

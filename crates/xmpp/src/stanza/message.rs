@@ -1,6 +1,6 @@
 //! `<message/>` (RFC 6121 section 5) and the extensions a gateway has to understand.
 
-use super::{Common, Delay, Error, Texts, delay, error, localized};
+use super::{Common, Delay, Error, Texts, delay, error, localized, xhtml};
 use crate::ns;
 use std::borrow::Cow;
 use xml::Reader;
@@ -22,6 +22,11 @@ pub struct Message<'a> {
     pub bodies: Texts<'a>,
     /// `<subject/>`, one for each language.
     pub subjects: Texts<'a>,
+    /// `<html/>`: each XHTML `<body/>` in it as markup without prefixes, one for each language (XEP-0071). What it holds is
+    /// whatever its sender wrote.
+    pub html: Texts<'a>,
+    /// `<e2e/>`: an entity with its header, line ends made LF (RFC 3923).
+    pub e2e: Option<Cow<'a, str>>,
     /// `<thread/>`.
     pub thread: Option<Cow<'a, str>>,
     /// The thread that this one springs from.
@@ -166,6 +171,16 @@ fn child<'a>(reader: &mut Reader<'a, '_>, message: &mut Message<'a>) -> Result<(
         ("error", space) if ns::is_content(space) => {
             let error = error::parse(reader)?;
             message.error.get_or_insert(error);
+        }
+        ("html", ns::XHTML_IM) => {
+            let bodies = xhtml::parse(reader)?;
+            if message.html.is_empty() {
+                message.html = bodies;
+            }
+        }
+        ("e2e", ns::E2E) => {
+            let entity = reader.text_content()?;
+            message.e2e.get_or_insert(entity);
         }
         ("request", ns::RECEIPTS) => {
             message.receipt_request = true;

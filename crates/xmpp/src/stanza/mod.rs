@@ -8,6 +8,7 @@ mod iq;
 mod message;
 mod presence;
 mod write;
+mod xhtml;
 
 pub use error::{Condition, Error, ErrorType};
 pub use iq::{Iq, IqType, Payload};

@@ -262,6 +262,8 @@ fn what_is_written() {
         subject: Some(b"s&"),
         subjects: &[Localized { lang: Some("it".into()), text: "<s>".into() }],
         body: Some(b"b<\r\n"),
+        html: &[Localized { lang: Some("it".into()), text: "<em>b</em>".into() }],
+        e2e: Some("A: b\n\nc]]>d]]]>>&"),
         thread: Some(b"t"),
         origin_id: true,
         max_forwards: Some(69),
@@ -274,7 +276,10 @@ fn what_is_written() {
     assert_eq!(
         String::from_utf8_lossy(&out),
         "<message from='a@sip.example' to='b@xmpp.example' id='i1' type='chat' xml:lang='de'><subject>s&amp;</subject><subject xml:lang='it'>&lt;s&gt;</subject>\
-         <body>b&lt;&#13;\n</body><thread>t</thread><composing xmlns='http://jabber.org/protocol/chatstates'/>\
+         <body>b&lt;&#13;\n</body><html xmlns='http://jabber.org/protocol/xhtml-im'>\
+         <body xmlns='http://www.w3.org/1999/xhtml' xml:lang='it'><em>b</em></body></html>\
+         <e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'><![CDATA[A: b\n\nc]]]]><![CDATA[>d]]]]]><![CDATA[>>&]]></e2e>\
+         <thread>t</thread><composing xmlns='http://jabber.org/protocol/chatstates'/>\
          <request xmlns='urn:xmpp:receipts'/><received xmlns='urn:xmpp:receipts' id='i0'/>\
          <origin-id xmlns='urn:xmpp:sid:0' id='i1'/><headers xmlns='http://jabber.org/protocol/shim'>\
          <header name='Max-Forwards'>69</header></headers>\
@@ -327,6 +332,50 @@ fn what_xml_forbids_is_replaced_and_counted() {
 }
 
 #[test]
+fn formatted_bodies_are_read_without_their_prefixes() {
+    let html = |inside: &str| {
+        let input = format!(
+            "<message xmlns:x='http://www.w3.org/1999/xhtml'><body>b</body><html \
+             xmlns='http://jabber.org/protocol/xhtml-im'>{inside}</html></message>"
+        );
+        let parsed = message(&input);
+        assert!(!parsed.has_other_payload);
+        parsed
+            .html
+            .iter()
+            .map(|body| (body.lang.as_deref().map(str::to_owned), body.text.to_string()))
+            .collect::<Vec<_>>()
+    };
+    let plain = "<body xmlns='http://www.w3.org/1999/xhtml' style='color:red'>a<br/>&lt;b<p>c</p></body>";
+    assert_eq!(html(plain), [(None, "<body style='color:red'>a<br></br>&lt;b<p>c</p></body>".to_owned())]);
+    let prefixed = "<x:body xml:lang='de'><x:em x:a='1' b='&apos;2'>c</x:em><y xmlns='z'>d<x:p>e</x:p></y></x:body>";
+    let de = (Some("de".to_owned()), "<body><em b='&apos;2'>c</em>d<p>e</p></body>".to_owned());
+    assert_eq!(html(prefixed), std::slice::from_ref(&de));
+    let both = format!("<head/>{prefixed}{plain}");
+    assert_eq!(html(&both).len(), 2);
+    assert_eq!(html(&both)[0], de);
+    // A body of another namespace is none.
+    assert_eq!(html("<body>x</body>text"), []);
+}
+
+#[test]
+fn an_entity_is_the_same_octets_after_any_number_of_sections() {
+    let e2e = |inside: &str| {
+        let input = format!("<message><e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'>{inside}</e2e></message>");
+        message(&input).e2e.map(|entity| entity.into_owned())
+    };
+    for inside in [
+        "<![CDATA[A: b\n\n<c> & ]] > ]]]]><![CDATA[> d]]>",
+        "<![CDATA[A: b\r\n\r\n<c> & ]] > ]]]]><![CDATA[>]]> d",
+        "A: b\n\n&lt;c> &amp; ]] > <![CDATA[]]]]>]&gt; d",
+    ] {
+        let expected = if inside.starts_with('A') { "A: b\n\n<c> & ]] > ]]]> d" } else { "A: b\n\n<c> & ]] > ]]> d" };
+        assert_eq!(e2e(inside).as_deref(), Some(expected), "{inside}");
+    }
+    assert_eq!(e2e("").as_deref(), Some(""));
+}
+
+#[test]
 fn a_stanza_is_read_to_its_end() {
     for (input, expected) in [
         ("<message><body>x</body></presence>", xml::Error::MismatchedEnd),
@@ -345,7 +394,9 @@ proptest::proptest! {
         let allowed: String = body.chars().filter(|c| !c.is_control() && !matches!(c, '\u{FFFE}' | '\u{FFFF}')).collect();
         let text = format!("{allowed}\r\n\t\r\n{allowed}");
         let mut out = Vec::new();
+        let entity = body.chars().filter(|c| !c.is_control() && !matches!(c, '\u{FFFE}' | '\u{FFFF}')).collect::<String>() + "]]>\n]]";
         let written = OutMessage {
+            e2e: Some(&entity),
             from: b"a", to: b"b", id: id.as_bytes(), lang: Some(lang.as_bytes()), body: Some(text.as_bytes()),
             subject: Some(text.as_bytes()), thread: Some(id.as_bytes()), origin_id: true, ..OutMessage::default()
         };
@@ -354,6 +405,7 @@ proptest::proptest! {
         let read = message(&wire);
         proptest::prop_assert_eq!(&*read.bodies[0].text, &*text);
         proptest::prop_assert_eq!(&*read.subjects[0].text, &*text);
+        proptest::prop_assert_eq!(read.e2e.as_deref(), Some(&*entity));
         proptest::prop_assert_eq!(read.id.as_deref(), Some(&*id));
         proptest::prop_assert_eq!(read.origin_id.as_deref(), Some(&*id));
         proptest::prop_assert_eq!(read.thread.as_deref(), Some(&*id));

@@ -25,6 +25,11 @@ pub struct OutMessage<'a> {
     pub subjects: &'a [Localized<'a>],
     /// `<body/>`.
     pub body: Option<&'a [u8]>,
+    /// `<html/>` (XEP-0071): for each language what stands in its XHTML `<body/>`, which is markup already.
+    pub html: &'a [Localized<'a>],
+    /// `<e2e/>` (RFC 3923): an entity with its header, its lines ended by LF. Nothing is written in its place: it must hold
+    /// no character that XML forbids.
+    pub e2e: Option<&'a str>,
     /// `<thread/>`.
     pub thread: Option<&'a [u8]>,
     /// `<origin-id/>` with the same id (XEP-0359).
@@ -124,6 +129,15 @@ pub fn write_message(message: &OutMessage<'_>, out: &mut Vec<u8>) -> usize {
     }
     if let Some(body) = message.body {
         replaced += element("body", body, out);
+    }
+    if !message.html.is_empty() {
+        replaced += html(message.html, out);
+    }
+    if let Some(entity) = message.e2e {
+        extension("e2e", ns::E2E, out);
+        out.push(b'>');
+        cdata(entity, out);
+        close("e2e", out);
     }
     if let Some(thread) = message.thread {
         replaced += element("thread", thread, out);
@@ -262,6 +276,35 @@ fn extension(name: &str, namespace: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b" xmlns='");
     out.extend_from_slice(namespace.as_bytes());
     out.push(b'\'');
+}
+
+fn html(bodies: &[Localized<'_>], out: &mut Vec<u8>) -> usize {
+    let mut replaced = 0;
+    extension("html", ns::XHTML_IM, out);
+    out.push(b'>');
+    for body in bodies {
+        extension("body", ns::XHTML, out);
+        if let Some(lang) = &body.lang {
+            replaced += attribute("xml:lang", &**lang, out);
+        }
+        out.push(b'>');
+        out.extend_from_slice(body.text.as_bytes());
+        close("body", out);
+    }
+    close("html", out);
+    replaced
+}
+
+/// RFC 3923 section 3.1 wants a CDATA section; where its end stands in the text, it goes on in a second one.
+fn cdata(text: &str, out: &mut Vec<u8>) {
+    out.extend_from_slice(b"<![CDATA[");
+    for (index, piece) in text.split("]]>").enumerate() {
+        if index > 0 {
+            out.extend_from_slice(b"]]]]><![CDATA[>");
+        }
+        out.extend_from_slice(piece.as_bytes());
+    }
+    out.extend_from_slice(b"]]>");
 }
 
 fn write_decimal(number: u32, out: &mut Vec<u8>) {
