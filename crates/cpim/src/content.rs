@@ -113,9 +113,92 @@ impl<'a> MediaType<'a> {
         self.essence().is_some_and(|(m, _)| m.eq_ignore_ascii_case(main.as_bytes()))
     }
 
+    /// Whether this is a signed or encrypted entity (RFC 8551, RFC 3156): it crosses untouched or is refused, and nobody but
+    /// its recipient looks into it.
+    pub fn is_secured(&self) -> bool {
+        self.is("multipart", "signed") || self.is("multipart", "encrypted") || self.is_sealed()
+    }
+
+    /// Whether this is a secured entity that is no text: as such it may be carried in any transfer encoding.
+    pub fn is_sealed(&self) -> bool {
+        ["pkcs7-mime", "x-pkcs7-mime", "pgp", "pgp-encrypted"].iter().any(|sub| self.is("application", sub))
+    }
+
     /// The value of a parameter; quotes are removed, escapes inside them resolved.
     pub fn param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         param(&self.raw, name)
+    }
+}
+
+/// A view over the value of a `Content-Disposition` (RFC 2183, RFC 3261 section 20.11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disposition<'a> {
+    raw: &'a [u8],
+}
+
+impl<'a> Disposition<'a> {
+    /// A view over `raw`. `None` where its parameters are not separated by semicolons: it is malformed then and says nothing
+    /// (RFC 3261 section 23.3 as erratum 6645 corrects it).
+    pub fn parse(raw: &'a [u8]) -> Option<Self> {
+        let mut rest = raw;
+        let mut first = true;
+        loop {
+            let mut quoted = false;
+            let mut escaped = false;
+            let end = rest.iter().position(|&octet| {
+                let ends = octet == b';' && !quoted;
+                quoted ^= octet == b'"' && !escaped;
+                escaped = octet == b'\\' && quoted && !escaped;
+                ends
+            });
+            let (segment, behind) = rest.split_at(end.unwrap_or(rest.len()));
+            let value = match segment.iter().position(|&octet| octet == b'=') {
+                _ if first => segment,
+                Some(equals) if is_token(segment[..equals].trim_ascii()) => &segment[equals + 1..],
+                Some(_) => return None,
+                None => segment,
+            };
+            let value = value.trim_ascii();
+            let is_quoted = value.len() >= 2 && value.starts_with(b"\"") && value.ends_with(b"\"");
+            if !(is_token(value) || is_quoted && !first) {
+                return None;
+            }
+            first = false;
+            match behind.split_first() {
+                Some((_, behind)) => rest = behind,
+                None => return Some(Self { raw }),
+            }
+        }
+    }
+
+    /// Whether the disposition type is this one, without regard to case.
+    pub fn is(&self, kind: &str) -> bool {
+        let found = self.raw.split(|&octet| octet == b';').next().unwrap_or_default();
+        found.trim_ascii().eq_ignore_ascii_case(kind.as_bytes())
+    }
+
+    /// Whether who does not understand the body may ignore it: only where it is said (RFC 5621 section 8.1).
+    pub fn is_optional(&self) -> bool {
+        param(self.raw, "handling").is_some_and(|handling| handling.eq_ignore_ascii_case(b"optional"))
+    }
+
+    /// Whether it is said that the body must be understood. What says nothing is taken so too, where the body stands alone.
+    pub fn is_required(&self) -> bool {
+        param(self.raw, "handling").is_some_and(|handling| handling.eq_ignore_ascii_case(b"required"))
+    }
+
+    /// The value as received.
+    pub fn raw(&self) -> &'a [u8] {
+        self.raw
+    }
+}
+
+/// Whether a body of this type is there to be shown: `render` and `inline` are, and what says nothing, unless it is a session
+/// description (RFC 3261 section 20.11).
+pub fn is_for_show(disposition: Option<Disposition<'_>>, media_type: Option<&MediaType<'_>>) -> bool {
+    match disposition {
+        Some(disposition) => disposition.is("render") || disposition.is("inline"),
+        None => !media_type.is_some_and(|media_type| media_type.is("application", "sdp")),
     }
 }
 
@@ -196,11 +279,61 @@ mod tests {
         }
     }
 
+    #[test]
+    fn dispositions_as_strangers_write_them() {
+        for (raw, kind, optional) in [
+            ("render", "render", false),
+            ("INLINE ; Handling = OPTIONAL", "inline", true),
+            ("attachment;filename=\"a;b \\\" c\";handling=optional", "attachment", true),
+            ("attachment; handling=required; filename=smime.p7s", "attachment", false),
+            ("icon;x;handling=\"optional\"", "icon", true),
+        ] {
+            let disposition = Disposition::parse(raw.as_bytes()).unwrap();
+            assert_eq!((disposition.is(kind), disposition.is_optional()), (true, optional), "{raw}");
+            assert!(!disposition.is("signal"), "{raw}");
+        }
+        for malformed in [
+            "",
+            ";handling=optional",
+            "render handling=optional",
+            "attachment; filename=smime.p7s handling=optional",
+            "attachment;;handling=optional",
+            "attachment;handling=",
+            "attachment;=optional",
+            "\"render\"",
+        ] {
+            assert_eq!(Disposition::parse(malformed.as_bytes()), None, "{malformed}");
+        }
+    }
+
+    #[test]
+    fn what_says_nothing_is_for_show_but_for_session_descriptions() {
+        let shown = |disposition: Option<&str>, media_type: &str| {
+            let disposition = disposition.and_then(|raw| Disposition::parse(raw.as_bytes()));
+            is_for_show(disposition, MediaType::parse(media_type.as_bytes()).as_ref())
+        };
+        for (disposition, media_type, expected) in [
+            (None, "text/plain", true),
+            (None, "", true),
+            (None, "image/png", true),
+            (None, "application/SDP", false),
+            (Some("render"), "application/sdp", true),
+            (Some("session"), "text/plain", false),
+            (Some("by-reference"), "text/plain", false),
+            (Some("inline handling=optional"), "application/sdp", false),
+        ] {
+            assert_eq!(shown(disposition, media_type), expected, "{disposition:?} {media_type}");
+        }
+    }
+
     proptest::proptest! {
         #[test]
         fn no_octets_panic(raw in proptest::collection::vec(proptest::num::u8::ANY, 0..80)) {
             if let Some(media_type) = MediaType::parse(&raw) {
                 let _ = media_type.param("charset");
+            }
+            if let Some(disposition) = Disposition::parse(&raw) {
+                let _ = (disposition.is("render"), disposition.is_optional());
             }
         }
     }

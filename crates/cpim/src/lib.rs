@@ -33,7 +33,7 @@ mod relay;
 mod uri;
 
 pub use accepts::{AcceptedBy, Accepts, NotAType};
-pub use content::{Alternative, Content, MediaType, Subject, Subjects, is_language_tag};
+pub use content::{Alternative, Content, Disposition, MediaType, Subject, Subjects, is_for_show, is_language_tag};
 pub use domain::canonical_domain;
 pub use envelope::{Device, Envelope, Urgency};
 pub use mark::{Mark, Marker, Provenance};

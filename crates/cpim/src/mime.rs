@@ -3,8 +3,7 @@
 //! Lines end with CRLF and nothing else: an entity may have been signed, and what one reader takes for the end of a line
 //! another takes for text.
 
-use crate::MediaType;
-use crate::content::param;
+use crate::{Disposition, MediaType, is_language_tag};
 use base64::Engine as _;
 use base64::alphabet::STANDARD;
 use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
@@ -109,17 +108,15 @@ impl<'a> Entity<'a> {
         self.field("Content-Type").map(MediaType::parse)
     }
 
-    /// What the part is for (RFC 2183, RFC 3261 section 20.11): the disposition type, where one is named.
-    pub fn disposition(&self) -> Option<&'a [u8]> {
-        let value = self.field("Content-Disposition")?;
-        value.split(|&octet| octet == b';').next().map(<[u8]>::trim_ascii)
+    /// What the part is for; `None` also where the field is malformed.
+    pub fn disposition(&self) -> Option<Disposition<'a>> {
+        self.field("Content-Disposition").and_then(Disposition::parse)
     }
 
-    /// Whether who does not understand the part may leave it out (RFC 5621 section 8.3): only where the part says so.
-    pub fn is_optional(&self) -> bool {
-        self.field("Content-Disposition")
-            .and_then(|value| param(value, "handling"))
-            .is_some_and(|handling| handling.eq_ignore_ascii_case(b"optional"))
+    /// The language of the part: the first of a list.
+    pub fn language(&self) -> Option<&'a str> {
+        let value = std::str::from_utf8(self.field("Content-Language")?).ok()?;
+        value.split(',').map(str::trim).next().filter(|tag| is_language_tag(tag))
     }
 
     /// The body with its `Content-Transfer-Encoding` undone (RFC 2045 section 6).
