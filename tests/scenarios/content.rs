@@ -232,7 +232,11 @@ fn wrapped_notifications_and_broken_wrappers_are_refused() {
             let told = fate(&format!("Content-Type: message/cpim\r\n{coding}"), &body);
             assert_eq!(told.status(), status, "{headers} {content}: {told:?}");
             let Fate::Refused { response, .. } = told else { panic!("refused") };
-            assert_eq!(response.contains("\r\nAccept: text/plain, message/cpim"), status == 415, "{response}");
+            assert_eq!(
+                response.contains("\r\nAccept: text/plain, text/html, message/cpim"),
+                status == 415,
+                "{response}"
+            );
         }
     }
     assert_eq!(fate("Content-Type: message/cpim\r\n", b"no wrapper at all").status(), 400);

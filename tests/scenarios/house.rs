@@ -16,7 +16,7 @@ fn allowed() -> BTreeMap<&'static str, &'static [&'static str]> {
         ("sip", &["turn"]),
         ("xmpp", &["turn", "xml"]),
         ("sip-connector", &["turn", "cpim", "sip"]),
-        ("xmpp-connector", &["turn", "cpim", "xmpp"]),
+        ("xmpp-connector", &["turn", "xml", "cpim", "xmpp"]),
         ("engine", &["turn", "cpim", "sip-connector", "xmpp-connector"]),
         ("sandbox", &["turn", "xml", "sip", "xmpp"]),
         ("gateway", &["turn", "xml", "cpim", "sip", "xmpp", "sip-connector", "xmpp-connector", "engine", "sandbox"]),

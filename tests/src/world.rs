@@ -85,6 +85,7 @@ pub fn settings() -> engine::Settings {
             start_max_forwards: 70,
             unsent_limit: 1 << 20,
             ask_receipts: false,
+            accepted: cpim::AcceptedBy::default(),
             content_limit: 65_535 * cpim::coding::GROWTH,
             // 2026-11-20T19:00:00Z
             made_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_795_201_200)),

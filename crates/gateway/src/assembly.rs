@@ -3,7 +3,7 @@
 use crate::config::{Config, Domain, LargeRequests, LateFailure, Numbers, Rule};
 use crate::driver::Hosted;
 use crate::telemetry::Metrics;
-use cpim::{DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
+use cpim::{AcceptedBy, DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
 use engine::Engine;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
@@ -64,6 +64,7 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
             start_max_forwards: config.gateway.start_max_forwards,
             unsent_limit: config.xmpp.limits.unsent,
             ask_receipts: config.answers.ask_receipts,
+            accepted: accepted(&config.xmpp_domains),
             content_limit: config.sip.limits.message * cpim::coding::GROWTH,
             made_at: Some(wall_clock()),
         },
@@ -85,6 +86,10 @@ fn pattern(domain: &Domain) -> DomainPattern {
         Some(name) => DomainPattern::Exactly(name.as_str().into()),
         None => DomainPattern::Any,
     }
+}
+
+fn accepted(domains: &[Domain]) -> AcceptedBy {
+    AcceptedBy::new(domains.iter().map(|domain| (pattern(domain), domain.accepts.clone())).collect())
 }
 
 fn presentations(domains: &[Domain]) -> Presentations {

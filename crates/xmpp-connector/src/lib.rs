@@ -17,7 +17,9 @@ pub mod translate;
 
 use barrier::Barrier;
 use copies::Copies;
-use cpim::{Failure, ImUri, Incoming, OperationKey, Origin, PeerId, Presentations, Proof, Reason, Side, Status};
+use cpim::{
+    AcceptedBy, Failure, ImUri, Incoming, OperationKey, Origin, PeerId, Presentations, Proof, Reason, Side, Status,
+};
 use outgoing::append;
 use received::Received;
 use std::borrow::Cow;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub unsent_limit: usize,
     /// Ask for delivery receipts (XEP-0184) and let the answer wait for them within the window.
     pub ask_receipts: bool,
+    /// What users of XMPP domains are known to take beside what every client shows.
+    pub accepted: AcceptedBy,
     /// Octets that a content may have once it is decoded.
     pub content_limit: usize,
     /// What time it was when the connector was made, to tell messages that were sent long before they came. Without it
@@ -177,6 +181,7 @@ impl Connector {
             start_max_forwards,
             unsent_limit,
             ask_receipts,
+            accepted,
             content_limit,
             made_at: _,
         } = settings;
@@ -188,6 +193,7 @@ impl Connector {
         self.settings.start_max_forwards = start_max_forwards;
         self.settings.unsent_limit = unsent_limit;
         self.settings.ask_receipts = ask_receipts;
+        self.settings.accepted = accepted;
         self.settings.content_limit = content_limit;
     }
 

@@ -25,7 +25,10 @@ impl Connector {
         out: &mut Output,
     ) -> Result<(), Failure<'static>> {
         let message = &admitted.message;
-        let presented = content::present(message, self.settings.content_limit)?;
+        let presented = {
+            let accepts = self.settings.accepted.of(message.destination.0.domain());
+            content::present(message, accepts, self.settings.content_limit)?
+        };
         let mut from = std::mem::take(&mut self.scratch);
         from.clear();
         let mut to = self.copies.vector();
@@ -88,6 +91,9 @@ impl Connector {
                     lang: presented.language.as_deref().map(str::as_bytes),
                     subjects: &presented.subjects,
                     body: Some(presented.body.as_bytes()),
+                    translations: &presented.translations,
+                    html: &presented.html,
+                    e2e: presented.entity.as_deref(),
                     delay: stamp.map(|stamp| (stamp.as_bytes(), &b""[..])),
                     max_forwards: Some(message.max_forwards.0.into()),
                     origin_id: true,
@@ -100,7 +106,7 @@ impl Connector {
         if !written {
             return Err(Reason::TooLarge.into());
         }
-        self.counters.replaced_characters += replaced as u64;
+        self.counters.replaced_characters += (replaced + presented.replaced) as u64;
         Ok((index, out.total_sent(stream) + out.unsent_len(stream) as u64))
     }
 

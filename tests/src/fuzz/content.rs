@@ -1,8 +1,10 @@
 //! Content as strangers may send it.
 
-use cpim::{Content, Envelope, ImUri, InstantInbox, MaxForwards, MediaType, Message, TransId, msgfmt};
+use cpim::{Accepts, Content, Envelope, ImUri, InstantInbox, MaxForwards, MediaType, Message, TransId, msgfmt};
 use std::borrow::Cow;
+use xml::{Limits, Reader, StreamNamespaces};
 use xmpp_connector::translate::content::present;
+use xmpp_connector::translate::{e2e, xhtml};
 
 /// Octets that a content may have once it is decoded.
 const LIMIT: usize = 100_000;
@@ -42,7 +44,19 @@ pub(super) fn presented(data: &[u8]) {
         wire_id: Cow::Borrowed(b"1"),
         envelope: Envelope::default(),
     };
-    if let Ok(presented) = present(&message, LIMIT) {
+    let accepts = Accepts::new(["application/*", "image/*"]).expect("types");
+    if let Ok(presented) = present(&message, &accepts, LIMIT) {
         assert!(presented.body.len() <= 3 * LIMIT, "{} octets", presented.body.len());
+        for html in &presented.html {
+            let body = format!("<body>{}</body>", html.text);
+            let namespaces = StreamNamespaces::new("http://www.w3.org/1999/xhtml");
+            let limits = Limits { stanza: usize::MAX, ..Limits::default() };
+            let mut reader = Reader::new(body.as_bytes(), &namespaces, &limits).expect("characters of XML");
+            reader.finish().expect("well-formed whatever came");
+            let _ = xhtml::to_html(&body);
+        }
+        if let Some(entity) = &presented.entity {
+            e2e::unwrap(entity).expect("what was wrapped can be unwrapped");
+        }
     }
 }

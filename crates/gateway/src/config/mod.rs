@@ -9,6 +9,7 @@ mod reload;
 mod secrets;
 mod values;
 
+use cpim::Accepts;
 use figment::providers::{Env, Format, Serialized, Toml};
 use figment::{Figment, Profile, Provider};
 use ipnet::IpNet;
@@ -180,6 +181,8 @@ pub struct Domain {
     pub rule: Rule,
     /// The domain they are shown under; `None` exactly for [`Rule::Same`].
     pub shown_as: Option<String>,
+    /// What its users are known to take.
+    pub accepts: Accepts,
     /// Its users are telephone numbers too, and how they are written on SIP.
     pub numbers: Option<Numbers>,
 }
@@ -530,9 +533,11 @@ impl Builder {
             if numbers.is_some() && domains.iter().any(|domain: &Domain| domain.numbers.is_some()) {
                 problems.add(&key, format!("stands in another [[{section}]] already: a tel: URI names no domain"));
             }
+            let accepts = entry.list("accepts", problems, values::media_range).unwrap_or_default();
+            let accepts = Accepts::new(accepts).expect("each type was checked");
             entry.finish(problems);
             if let Some(name) = name {
-                domains.push(Domain { name, rule, shown_as: shown, numbers });
+                domains.push(Domain { name, rule, shown_as: shown, numbers, accepts });
             }
         }
         if domains.is_empty() {

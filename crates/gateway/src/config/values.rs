@@ -1,6 +1,7 @@
 //! How single values are spelled. Every error says what would be right.
 
 use super::Listen;
+use cpim::Accepts;
 use figment::value::Value;
 use ipnet::IpNet;
 use sip::transaction::Transport;
@@ -78,6 +79,15 @@ pub(super) fn domain(value: &Value) -> Result<String, String> {
     let name = cpim::canonical_domain(text(value)?).map_err(|_| wrong())?;
     // RFC 1035 section 2.3.4.
     if name.len() <= 253 { Ok(name.into_owned()) } else { Err(wrong()) }
+}
+
+/// A media type, or all subtypes of one.
+pub(super) fn media_range(value: &Value) -> Result<String, String> {
+    let text = text(value)?;
+    match Accepts::new([text]) {
+        Ok(_) => Ok(text.to_owned()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 /// `HOST:PORT` with a name or an address.

@@ -9,7 +9,8 @@ use sip::wire::{Essentials, HeaderName, Request};
 use std::borrow::Cow;
 
 /// The types that cross to XMPP, as the value of an Accept.
-pub const ACCEPT: &str = "text/plain, message/cpim, multipart/alternative, multipart/mixed";
+pub const ACCEPT: &str = "text/plain, text/html, message/cpim, multipart/alternative, multipart/mixed, \
+                          multipart/related, multipart/signed, multipart/encrypted, application/pkcs7-mime";
 
 /// What a MESSAGE says, in the core's words.
 #[derive(Debug)]

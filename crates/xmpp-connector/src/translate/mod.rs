@@ -2,5 +2,7 @@
 
 pub mod address;
 pub mod content;
+pub mod e2e;
 pub mod error;
 pub mod message;
+pub mod xhtml;

@@ -262,6 +262,7 @@ fn what_is_written() {
         subject: Some(b"s&"),
         subjects: &[Localized { lang: Some("it".into()), text: "<s>".into() }],
         body: Some(b"b<\r\n"),
+        translations: &[Localized { lang: Some("it".into()), text: "<b>".into() }],
         html: &[Localized { lang: Some("it".into()), text: "<em>b</em>".into() }],
         e2e: Some("A: b\n\nc]]>d]]]>>&"),
         thread: Some(b"t"),
@@ -276,7 +277,7 @@ fn what_is_written() {
     assert_eq!(
         String::from_utf8_lossy(&out),
         "<message from='a@sip.example' to='b@xmpp.example' id='i1' type='chat' xml:lang='de'><subject>s&amp;</subject><subject xml:lang='it'>&lt;s&gt;</subject>\
-         <body>b&lt;&#13;\n</body><html xmlns='http://jabber.org/protocol/xhtml-im'>\
+         <body>b&lt;&#13;\n</body><body xml:lang='it'>&lt;b&gt;</body><html xmlns='http://jabber.org/protocol/xhtml-im'>\
          <body xmlns='http://www.w3.org/1999/xhtml' xml:lang='it'><em>b</em></body></html>\
          <e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'><![CDATA[A: b\n\nc]]]]><![CDATA[>d]]]]]><![CDATA[>>&]]></e2e>\
          <thread>t</thread><composing xmlns='http://jabber.org/protocol/chatstates'/>\

@@ -25,6 +25,8 @@ pub struct OutMessage<'a> {
     pub subjects: &'a [Localized<'a>],
     /// `<body/>`.
     pub body: Option<&'a [u8]>,
+    /// Further `<body/>`, each in a language of its own.
+    pub translations: &'a [Localized<'a>],
     /// `<html/>` (XEP-0071): for each language what stands in its XHTML `<body/>`, which is markup already.
     pub html: &'a [Localized<'a>],
     /// `<e2e/>` (RFC 3923): an entity with its header, its lines ended by LF. Nothing is written in its place: it must hold
@@ -119,16 +121,13 @@ pub fn write_message(message: &OutMessage<'_>, out: &mut Vec<u8>) -> usize {
         replaced += element("subject", subject, out);
     }
     for subject in message.subjects {
-        out.extend_from_slice(b"<subject");
-        if let Some(lang) = &subject.lang {
-            replaced += attribute("xml:lang", &**lang, out);
-        }
-        out.push(b'>');
-        replaced += escape_text(&*subject.text, out);
-        close("subject", out);
+        replaced += localized("subject", subject, out);
     }
     if let Some(body) = message.body {
         replaced += element("body", body, out);
+    }
+    for body in message.translations {
+        replaced += localized("body", body, out);
     }
     if !message.html.is_empty() {
         replaced += html(message.html, out);
@@ -276,6 +275,16 @@ fn extension(name: &str, namespace: &str, out: &mut Vec<u8>) {
     out.extend_from_slice(b" xmlns='");
     out.extend_from_slice(namespace.as_bytes());
     out.push(b'\'');
+}
+
+fn localized(name: &str, text: &Localized<'_>, out: &mut Vec<u8>) -> usize {
+    out.push(b'<');
+    out.extend_from_slice(name.as_bytes());
+    let mut replaced = text.lang.as_ref().map_or(0, |lang| attribute("xml:lang", &**lang, out));
+    out.push(b'>');
+    replaced += escape_text(&*text.text, out);
+    close(name, out);
+    replaced
 }
 
 fn html(bodies: &[Localized<'_>], out: &mut Vec<u8>) -> usize {

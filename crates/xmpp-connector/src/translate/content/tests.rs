@@ -24,7 +24,9 @@ fn message<'a>(media_type: &'a str, encoding: Option<&'a str>, body: &'a [u8]) -
 
 fn shown(media_type: &str, encoding: Option<&str>, body: &[u8]) -> Result<String, Reason> {
     let message = message(media_type, encoding, body);
-    present(&message, LIMIT).map(|presented| presented.body.into_owned()).map_err(|failure| failure.reason)
+    present(&message, &Accepts::default(), LIMIT)
+        .map(|presented| presented.body.into_owned())
+        .map_err(|failure| failure.reason)
 }
 
 #[test]
@@ -52,12 +54,15 @@ fn each_refusal_has_its_reason() {
 #[test]
 fn plain_text_is_borrowed() {
     let message = message("text/plain", None, b"hello");
-    assert!(matches!(present(&message, LIMIT), Ok(Presented { body: Cow::Borrowed("hello"), .. })));
+    assert!(matches!(
+        present(&message, &Accepts::default(), LIMIT),
+        Ok(Presented { body: Cow::Borrowed("hello"), .. })
+    ));
 }
 
 fn cpim(headers: &str, content: &str) -> Result<Presented<'static>, Failure<'static>> {
     let body = format!("{}\r\n\r\n{}", headers.replace('\n', "\r\n"), content.replace('\n', "\r\n"));
-    present(&message("message/cpim", None, body.as_bytes()), LIMIT).map(Presented::into_owned)
+    present(&message("message/cpim", None, body.as_bytes()), &Accepts::default(), LIMIT).map(Presented::into_owned)
 }
 
 const HELLO: &str = "Content-Type: text/plain\n\nhello";
@@ -134,8 +139,7 @@ fn multiparts_show_their_text() {
         ("mixed", &[(PLAIN, "one"), ("Content-Type: text/plain\nContent-Disposition: icon", "no")], unsupported),
         ("mixed", &[(OPTIONAL, "p")], unsupported),
         ("mixed", &[(PLAIN, "one"), (nested, inner)], Ok("one\ninner")),
-        ("related", &[(PLAIN, "one")], unsupported),
-        ("signed", &[(PLAIN, "one")], unsupported),
+        ("related", &[(PLAIN, "one")], Ok("one")),
     ] {
         let found = multipart(kind, parts);
         assert_eq!(found.as_deref().map_err(|reason| *reason), expected, "{kind} {parts:?}");

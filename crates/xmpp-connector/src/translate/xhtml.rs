@@ -1,0 +1,150 @@
+//! text/html and XHTML-IM (XEP-0071, RFC 7572 section 7), both taken for hostile.
+//!
+//! ```text
+//!  text/html  ->  ammonia (reads HTML, drops what nobody allows)  ->  made XML  ->  strict reader  ->  Filter
+//!  XHTML-IM   ->  strict reader  ->  Filter  ->  ammonia
+//! ```
+//!
+//! The [`Filter`] knows what XHTML-IM recommends (XEP-0071 section 7.8) and writes that and nothing else, well-formed whatever
+//! comes, and beside it the text alone. What it does not know it leaves out and keeps the text of it; of scripts, styles and
+//! embedded objects not even that.
+
+mod filter;
+
+use ammonia::{Builder, UrlRelative};
+use filter::Filter;
+use std::sync::LazyLock;
+use xml::{Event, Limits, Reader, StreamNamespaces};
+
+/// Octets of an HTML text that is read.
+pub const LONGEST: usize = 32 * 1024;
+/// Tags in it. Each paragraph of HTML begins again whatever format was not ended before, so that work and memory grow with
+/// the square of this.
+pub const MOST_TAGS: usize = 512;
+
+/// A text with its format.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Formatted {
+    /// What stands in the XHTML `<body/>`; empty where nothing is left of the format.
+    pub markup: String,
+    /// The text alone.
+    pub text: String,
+    /// How many characters that XML forbids were replaced.
+    pub replaced: usize,
+}
+
+/// Why an HTML text cannot be shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HtmlError {
+    /// Longer than [`LONGEST`], or more tags than [`MOST_TAGS`].
+    #[error("too long or too much markup for an HTML text")]
+    TooMuch,
+    /// What was made of it is no XML, which is our fault.
+    #[error("the HTML text cannot be read")]
+    Unreadable,
+}
+
+/// Reads an HTML text.
+pub fn from_html(html: &str) -> Result<Formatted, HtmlError> {
+    if html.len() > LONGEST || html.bytes().filter(|&octet| octet == b'<').count() > MOST_TAGS {
+        return Err(HtmlError::TooMuch);
+    }
+    let clean = SANITIZER.clean(html).to_string();
+    let (xml, replaced) = into_xml(&clean);
+    let read = read(&xml);
+    debug_assert!(read.is_ok(), "{read:?}: {xml}");
+    let (markup, text) = read.map_err(|_| HtmlError::Unreadable)?;
+    Ok(Formatted { markup, text, replaced })
+}
+
+/// The HTML of a `<body/>` of XHTML-IM, as [`xmpp::stanza::Message::html`] holds it. `None` where nothing can be shown of it.
+pub fn to_html(markup: &str) -> Option<String> {
+    let (markup, _) = read(markup).ok()?;
+    let html = SANITIZER.clean(&markup).to_string();
+    (!html.is_empty()).then_some(html)
+}
+
+/// Runs one element through the filter.
+fn read(xml: &str) -> Result<(String, String), xml::Error> {
+    let namespaces = StreamNamespaces::new("");
+    let limits = Limits { stanza: usize::MAX, depth: usize::MAX, ..Limits::default() };
+    let mut reader = Reader::new(xml.as_bytes(), &namespaces, &limits)?;
+    let mut filter = Filter::default();
+    loop {
+        match reader.next()? {
+            Event::Start => {
+                let name = reader.name();
+                let attributes = reader.attributes().collect::<Result<Vec<_>, _>>()?;
+                filter.start(name, &attributes);
+            }
+            Event::Text(text) => filter.text(&text),
+            Event::End => filter.end(),
+            Event::Done => return Ok(filter.finish()),
+        }
+    }
+}
+
+/// It looks things up in its hash tables and never walks them, so that what it makes does not depend on their order.
+static SANITIZER: LazyLock<Builder<'static>> = LazyLock::new(|| {
+    let attributes = filter::ELEMENTS.iter().map(|&(name, attributes)| (name, attributes.iter().copied().collect()));
+    let mut sanitizer = Builder::empty();
+    sanitizer
+        .tags(filter::ELEMENTS.iter().map(|(name, _)| *name).chain(filter::UNDERSTOOD.iter().copied()).collect())
+        .clean_content_tags(filter::HIDDEN.iter().copied().collect())
+        .tag_attributes(attributes.collect())
+        .generic_attributes(std::iter::empty().collect())
+        .filter_style_properties(filter::STYLES.iter().copied().collect())
+        .url_schemes(filter::SCHEMES.iter().copied().collect())
+        .url_relative(UrlRelative::Deny)
+        .link_rel(None)
+        .strip_comments(true);
+    sanitizer
+});
+
+/// One XML element of the serialised HTML that ammonia gives: attributes in double quotes, `&nbsp;` the only entity that XML
+/// does not know, void elements not ended. Gives also how many characters were replaced.
+fn into_xml(html: &str) -> (String, usize) {
+    let mut xml = String::with_capacity(html.len() + 64);
+    let mut replaced = 0;
+    let mut tag: Option<usize> = None;
+    let mut quoted = false;
+    xml.push_str("<body>");
+    let mut rest = html;
+    while let Some(character) = rest.chars().next() {
+        if let Some(behind) = rest.strip_prefix("&nbsp;") {
+            xml.push('\u{a0}');
+            rest = behind;
+            continue;
+        }
+        rest = rest.get(character.len_utf8()..).unwrap_or_default();
+        match (character, tag) {
+            ('<', None) => {
+                tag = Some(xml.len() + 1);
+                xml.push('<');
+            }
+            ('>', Some(start)) if !quoted => {
+                let name = xml.get(start..).and_then(|tag| tag.split(' ').next()).unwrap_or_default();
+                if filter::VOID.contains(&name) {
+                    xml.push('/');
+                }
+                xml.push('>');
+                tag = None;
+            }
+            ('"', Some(_)) => {
+                quoted = !quoted;
+                xml.push('"');
+            }
+            ('<', Some(_)) => xml.push_str("&lt;"),
+            ('\0'..='\x08' | '\x0b' | '\x0c' | '\x0e'..='\x1f' | '\u{fffe}' | '\u{ffff}', _) => {
+                replaced += 1;
+                xml.push(char::REPLACEMENT_CHARACTER);
+            }
+            (character, _) => xml.push(character),
+        }
+    }
+    xml.push_str("</body>");
+    (xml, replaced)
+}
+
+#[cfg(test)]
+mod tests;
