@@ -13,9 +13,14 @@ use xmpp::stream::component::ComponentSettings;
 
 const ORCHARD: &str = "romeo@xmpp.example/orchard";
 
-/// A world that looks at the link of `sip.example`, and the link of `pbx.example`; both stand.
+/// A world that looks at the link of `sip.example`, and the link of `pbx.example`; both stand, each at a server of its own.
 fn two_links() -> (World, Aside) {
-    let mut world = World::disconnected(|settings| {
+    two_links_at(1)
+}
+
+/// The same, where the second link is attached to this server.
+fn two_links_at(server: u16) -> (World, Aside) {
+    let mut world = World::disconnected(move |settings| {
         let second = DomainPattern::Exactly("pbx.example".into());
         settings.relay.policy.add_home(second.clone(), Side::Sip);
         settings.relay.policy.add_speaker(PeerId(1), second.clone());
@@ -23,6 +28,7 @@ fn two_links() -> (World, Aside) {
         settings.xmpp.links.push(xmpp_connector::LinkSettings {
             component: ComponentSettings::new("pbx.example", SECRET, 1),
             peer: PeerId(3),
+            server,
         });
         let mut rows = settings.xmpp.presentations.rows().to_vec();
         rows.push(Presentation { home: second, shown_as: "".into(), rule: Rule::Same });
@@ -105,6 +111,58 @@ fn a_link_takes_nothing_for_the_domain_of_the_other() {
     let _aside = world.turn_to(other);
     assert_eq!(world.take_stanza(), None);
     assert_eq!(world.engine.counters().xmpp.misaddressed, 1);
+    world.assert_quiet();
+}
+
+/// ejabberd 23.01 hands what is for any component of a listener to any of them, by chance.
+#[test]
+fn one_server_may_hand_what_is_for_each_to_the_other() {
+    let (mut world, mut other) = two_links_at(0);
+    // What is written stays with the link of its sender; the pings come back by the other one.
+    world.proxy_sends(message(1, "romeo@xmpp.example", "from Juliet"));
+    assert!(world.take_stanza().expect("a message").contains("from='juliet@sip.example'"));
+    for _ in 0..2 {
+        let ping = world.take_stanza().expect("a ping");
+        other = world.turn_to(other);
+        world.server_writes(ping);
+        other = world.turn_to(other);
+    }
+    assert_eq!(world.take_statuses(), [202]);
+    assert_eq!(world.take_stanza(), None);
+
+    // So do bounces, and texts, and requests.
+    world.proxy_sends(message(2, "nobody@xmpp.example", "from Juliet"));
+    let stanza = world.take_stanza().expect("a message");
+    let id = attribute(&stanza, "id").expect("an id").to_owned();
+    other = world.turn_to(other);
+    world.server_writes(format!(
+        "<message from='nobody@xmpp.example' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
+         <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+    ));
+    assert_eq!(world.take_statuses(), [404]);
+    world.server_writes(format!(
+        "<message from='{ORCHARD}' to='juliet@sip.example' id='m'><body>hello</body></message>"
+    ));
+    let request = world.take_datagram().expect("a request");
+    assert!(request.starts_with("MESSAGE sip:juliet@sip.example SIP/2.0\r\n"), "{request}");
+    world.proxy_sends(response(&request, "404 Not Found", ""));
+    let error = world.take_stanza().expect("the answer goes back by the link that the message came by");
+    assert_eq!(
+        (attribute(&error, "from"), attribute(&error, "id")),
+        (Some("juliet@sip.example"), Some("m")),
+        "{error}"
+    );
+    world.server_writes(format!(
+        "<iq from='{ORCHARD}' to='sip.example' id='p' type='get'><ping xmlns='urn:xmpp:ping'/></iq>"
+    ));
+    let pong = world.take_stanza().expect("every iq is answered");
+    assert_eq!((attribute(&pong, "from"), attribute(&pong, "type")), (Some("sip.example"), Some("result")), "{pong}");
+    let _aside = world.turn_to(other);
+    while let Some(left) = world.take_stanza() {
+        assert!(left.contains("<ping "), "{left}");
+        world.server_writes(left);
+    }
+    assert_eq!(world.engine.counters().xmpp.misaddressed, 0);
     world.assert_quiet();
 }
 

@@ -80,6 +80,7 @@ pub fn settings() -> engine::Settings {
             links: vec![xmpp_connector::LinkSettings {
                 component: xmpp::stream::component::ComponentSettings::new("sip.example", SECRET, 0),
                 peer: PeerId(2),
+                server: 0,
             }],
             presentations: same("sip.example"),
             start_max_forwards: 70,

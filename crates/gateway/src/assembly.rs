@@ -159,7 +159,9 @@ fn add_links(config: &Config, sip_peers: usize, policy: &mut Policy) -> Vec<xmpp
                 place,
             );
             settings.limits.stanza = config.xmpp.limits.stanza;
-            xmpp_connector::LinkSettings { component: settings, peer }
+            let same = config.xmpp.components.iter().zip(0u16..).find(|(other, _)| other.connect == component.connect);
+            let server = same.map_or(place, |(_, first)| first);
+            xmpp_connector::LinkSettings { component: settings, peer, server }
         })
         .collect()
 }

@@ -23,10 +23,11 @@ impl Connector {
             self.settled.push_back((operation, Status::Success));
         }
         // Whom nobody names, nobody can answer.
-        if message.from.as_deref().is_some_and(str::is_empty) || !self.is_for(index, message.to.as_deref()) {
+        let home = self.home(index, message.to.as_deref()).filter(|_| message.from.as_deref() != Some(""));
+        let Some(home) = home else {
             self.counters.misaddressed += 1;
             return Event::None;
-        }
+        };
         match message::to_cpim(&message, &self.settings.presentations) {
             Meaning::Operation(abstracted) => {
                 let near = self.received.enter(index, &message);
@@ -46,7 +47,7 @@ impl Connector {
                     envelope: Envelope::default(),
                     content: abstracted.content,
                 };
-                Event::Message(Incoming { origin: self.origin(index), near, message })
+                Event::Message(Incoming { origin: self.origin(home), near, message })
             }
             Meaning::Refused(reason) => {
                 let stanza = self.received.note(index, &message);

@@ -62,6 +62,8 @@ pub struct LinkSettings {
     pub component: ComponentSettings,
     /// The neighbour it is to policy.
     pub peer: PeerId,
+    /// The server that it is attached to: equal for components of one server.
+    pub server: u16,
 }
 
 /// What an input led to.
@@ -128,6 +130,7 @@ struct Link {
     component: Component,
     domain: String,
     peer: PeerId,
+    server: u16,
     barrier: Barrier,
 }
 
@@ -155,6 +158,7 @@ impl Connector {
                 domain: link.component.domain.clone(),
                 component: Component::new(link.component.clone(), minter.derive(&link.component.domain), now),
                 peer: link.peer,
+                server: link.server,
                 barrier: Barrier::default(),
             })
             .collect();
@@ -267,35 +271,36 @@ impl Connector {
         Origin { side: Side::Xmpp, peer: self.links[index].peer, proof: Proof::ComponentSecret }
     }
 
-    /// Whether an address is in the domain of this component.
-    fn is_for(&self, index: usize, to: Option<&str>) -> bool {
-        to.is_some_and(|to| {
-            let bare = to.split('/').next().unwrap_or_default();
-            let domain = bare.rsplit('@').next().unwrap_or_default();
-            same_domain(domain, &self.links[index].domain)
-        })
+    /// The link in whose domain an address is that came by link `index`.
+    ///
+    /// COMPAT: ejabberd 23.01 gives every component of one listener the stanzas of all domains of that listener, each
+    /// stanza to one of them by chance (`tests/peers/components.rs`). So the components of one server take each other's.
+    fn home(&self, index: usize, to: Option<&str>) -> Option<usize> {
+        let bare = to?.split('/').next().unwrap_or_default();
+        let domain = bare.rsplit('@').next().unwrap_or_default();
+        let server = self.links.get(index)?.server;
+        let is_home = |link: &Link| link.server == server && same_domain(domain, &link.domain);
+        // Nearly always it is the one it came by.
+        if self.links.get(index).is_some_and(is_home) { Some(index) } else { self.links.iter().position(is_home) }
     }
 
     fn on_iq(&mut self, now: Instant, index: usize, iq: &Iq<'_>, out: &mut Output) {
-        let link = &mut self.links[index];
-        if let (Some(expected), Some(id)) = (link.barrier.in_flight(), iq.id.as_deref()) {
-            let mut text = smallvec::SmallVec::<[u8; 26]>::new();
-            write_base32(expected, 26, &mut text);
-            // The stanza itself or any reply to it counts, from our own domain only: nobody else can have been asked.
-            if text[..] == *id.as_bytes() && iq.from.as_deref().is_some_and(|from| same_domain(from, &link.domain)) {
-                link.barrier.on_return();
-                return;
-            }
-        }
-        let to = iq.to.as_deref();
-        if iq.from.as_deref().is_none_or(str::is_empty) || !self.is_for(index, to) {
-            self.counters.misaddressed += 1;
+        if let Some(id) = iq.id.as_deref()
+            && self.is_returned(index, id, iq.from.as_deref())
+        {
             return;
         }
+        let home =
+            self.home(index, iq.to.as_deref()).filter(|_| iq.from.as_deref().is_some_and(|from| !from.is_empty()));
+        let Some(home) = home else {
+            self.counters.misaddressed += 1;
+            return;
+        };
         let limit = self.longest(index);
         let (Some(link), Some(settings)) = (self.links.get(index), self.settings.links.get(index)) else { return };
         let site = services::Site {
             presentations: &self.settings.presentations,
+            domain: self.domain(home),
             component: &link.component,
             settings: &settings.component,
             uptime: self.calendar.age(now),
@@ -307,6 +312,22 @@ impl Connector {
         if !written {
             self.counters.unanswerable += 1;
         }
+    }
+
+    /// Whether an iq is a ping of a barrier that came back: the stanza itself or any reply to it, from our own domain only,
+    /// because nobody else can have been asked.
+    fn is_returned(&mut self, index: usize, id: &str, from: Option<&str>) -> bool {
+        let Some(server) = self.links.get(index).map(|link| link.server) else { return false };
+        for link in self.links.iter_mut().filter(|link| link.server == server) {
+            let Some(expected) = link.barrier.in_flight() else { continue };
+            let mut text = smallvec::SmallVec::<[u8; 26]>::new();
+            write_base32(expected, 26, &mut text);
+            if text[..] == *id.as_bytes() && from.is_some_and(|from| same_domain(from, &link.domain)) {
+                link.barrier.on_return();
+                return true;
+            }
+        }
+        false
     }
 
     /// The next conclusion that followed from what was handled.

@@ -24,7 +24,9 @@ use xmpp::{ns, query};
 pub(crate) struct Site<'s> {
     /// How users of the other world are shown here.
     pub(crate) presentations: &'s Presentations,
-    /// The component that is asked.
+    /// The domain that is asked.
+    pub(crate) domain: &'s str,
+    /// The component by which the request came.
     pub(crate) component: &'s Component,
     /// How it was set up.
     pub(crate) settings: &'s ComponentSettings,

@@ -86,7 +86,7 @@ fn read<'a>(entered: &'a str, site: &Site<'a>) -> Option<ImUri<'a>> {
 
 /// The one domain whose users are shown under the domain that was asked.
 fn only_home<'a>(site: &Site<'a>) -> Option<&'a str> {
-    let asked = canonical_domain(site.component.domain()).ok()?;
+    let asked = canonical_domain(site.domain).ok()?;
     let mut homes = site.presentations.rows().iter().filter_map(|row| match (&row.home, row.rule) {
         (DomainPattern::Exactly(home), Rule::Same) => (**home == *asked).then_some(Some(&**home)),
         (DomainPattern::Exactly(home), _) => (*row.shown_as == *asked).then_some(Some(&**home)),
