@@ -1,9 +1,9 @@
-//! The gateway where its operators have it: a component of Prosody for the SIP domain, and Kamailio's next hop for everything
+//! The gateway where its operators have it: a component of Prosody or ejabberd for the SIP domain, and Kamailio's next hop for everything
 //! that is not its own.
 //!
 //! ```text
-//! romeo, juliet (slixmpp) - Prosody - entente - Kamailio - bob, carol (baresip, SIPp)
-//!       xmpp.example       XEP-0114              sip.example
+//! romeo, juliet (slixmpp) - the server - entente - Kamailio - bob, carol (baresip, SIPp)
+//!        xmpp.example        XEP-0114              sip.example
 //! ```
 
 use std::time::Duration;
@@ -12,7 +12,7 @@ use entente_tests::peers::clock::{PATIENCE, wait_for};
 use entente_tests::peers::kamailio::Carrier;
 use entente_tests::peers::ports::free_port;
 use entente_tests::peers::sipp::{Conversation, Request};
-use entente_tests::peers::{Baresip, Entente, Folder, Kamailio, Prosody, Sipp, XmppClient, XmppServer};
+use entente_tests::peers::{Baresip, Entente, Folder, Kamailio, Sipp, XmppClient, XmppServer};
 
 /// The XMPP domain.
 pub(crate) const XMPP: &str = "xmpp.example";
@@ -23,6 +23,7 @@ pub(crate) const ANSWER: Duration = Duration::from_secs(15);
 
 const SECRET: &str = "a secret of the component";
 const CONFIG: &str = include_str!("servers/entente.toml");
+const COMPONENT: &str = include_str!("servers/component.toml");
 const XMPP_USERS: [&str; 2] = ["juliet", "romeo"];
 const SIP_USERS: [&str; 3] = ["alice", "bob", "carol"];
 
@@ -34,37 +35,64 @@ pub(crate) struct Lab<S> {
     pub(crate) folder: Folder,
     /// Where the gateway listens for SIP.
     pub(crate) sip_port: u16,
+    /// Its configuration, to start it again.
+    config: String,
 }
 
-impl Lab<Prosody> {
-    /// Starts it with Prosody and waits until the component stands.
-    pub(crate) fn start(name: &str) -> Self {
-        Self::start_with(name)
-    }
+/// What a lab has beyond one component and its defaults.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Extras<'e> {
+    /// SIP domains that are components too.
+    pub(crate) domains: &'e [&'e str],
+    /// More of the gateway's configuration.
+    pub(crate) config: &'e str,
 }
 
 impl<S: XmppServer> Lab<S> {
-    /// Starts it with any server and waits until the component stands.
-    pub(crate) fn start_with(name: &str) -> Self {
-        let folder = Folder::new(name);
+    /// Starts it and waits until the component stands.
+    pub(crate) fn start(name: &str) -> Self {
+        Self::start_with(name, Extras::default())
+    }
+
+    /// The same with more than usual.
+    pub(crate) fn start_with(name: &str, extras: Extras<'_>) -> Self {
+        // Sockets have short names.
+        let folder = Folder::new(&format!("{}-{}", S::NAME, name.get(..24).unwrap_or(name)));
         let sip_port = free_port();
-        let server = S::start(&folder, XMPP, SIP, SECRET, &XMPP_USERS);
-        let kamailio = Kamailio::start(&folder, SIP, &SIP_USERS, sip_port, Carrier::Udp);
+        let domains = [&[SIP], extras.domains].concat();
+        let server = S::start(&folder, XMPP, &domains, SECRET, &XMPP_USERS);
+        let kamailio = Kamailio::start(&folder, &domains, &SIP_USERS, sip_port, Carrier::Udp);
         let secret = folder.write("component-secret", SECRET);
-        let config = CONFIG
-            .replace("@XMPP_DOMAIN@", XMPP)
-            .replace("@SIP_DOMAIN@", SIP)
-            .replace("@COMPONENT_PORT@", &server.component_port().to_string())
-            .replace("@SECRET_FILE@", &secret.display().to_string())
-            .replace("@SIP_PORT@", &sip_port.to_string())
-            .replace("@PROXY_PORT@", &kamailio.port.to_string());
+        let fill = |text: &str, domain: &str| {
+            text.replace("@XMPP_DOMAIN@", XMPP)
+                .replace("@SIP_DOMAIN@", domain)
+                .replace("@COMPONENT_PORT@", &server.component_port().to_string())
+                .replace("@SECRET_FILE@", &secret.display().to_string())
+                .replace("@SIP_PORT@", &sip_port.to_string())
+                .replace("@PROXY_PORT@", &kamailio.port.to_string())
+        };
+        let more: String = extras.domains.iter().map(|domain| fill(COMPONENT, domain)).collect();
+        let config = format!("{}{}{more}{}", fill(CONFIG, SIP), fill(COMPONENT, SIP), extras.config);
         let entente = Entente::start(&folder, &config);
+        let lab = Self { entente, server, kamailio, folder, sip_port, config };
+        lab.wait_for_components(domains.len());
+        lab
+    }
+
+    /// Waits until so many components have shown since the server's last start that they know the secret.
+    pub(crate) fn wait_for_components(&self, wanted: usize) {
         let up = wait_for(PATIENCE, || {
-            assert!(!entente.process().has_exited(), "the gateway has ended; its log follows");
-            server.has_component().then_some(())
+            assert!(!self.entente.process().has_exited(), "the gateway has ended; its log follows");
+            (self.server.components() >= wanted).then_some(())
         });
-        assert!(up.is_some(), "the gateway does not become a component");
-        Self { entente, server, kamailio, folder, sip_port }
+        assert!(up.is_some(), "the gateway does not become a component of {}", S::NAME);
+    }
+
+    /// Starts the gateway again, once it has ended, and waits until its component stands.
+    pub(crate) fn restart_entente(&mut self) {
+        let before = self.server.components();
+        self.entente = Entente::start(&self.folder, &self.config);
+        self.wait_for_components(before + 1);
     }
 
     /// An XMPP user logs in.
@@ -92,3 +120,24 @@ impl<S: XmppServer> Lab<S> {
         Sipp::send(&self.folder, self.kamailio.port, Carrier::Udp, &request, status)
     }
 }
+
+/// Tests that hold with each XMPP server: `name` is run as `prosody::name` and as `ejabberd::name`.
+macro_rules! with_each_server {
+    ($($(#[doc = $doc:literal])* #[test] fn $name:ident($lab:ident: Lab<_>) $body:block)*) => {
+        $(
+            $(#[doc = $doc])*
+            #[allow(unused_mut, reason = "some tests stop what others only look at")]
+            fn $name<S: entente_tests::peers::XmppServer>(mut $lab: crate::lab::Lab<S>) $body
+        )*
+
+        mod prosody {
+            $(#[test] fn $name() { super::$name(crate::lab::Lab::<entente_tests::peers::Prosody>::start(stringify!($name))); })*
+        }
+
+        mod ejabberd {
+            $(#[test] fn $name() { super::$name(crate::lab::Lab::<entente_tests::peers::Ejabberd>::start(stringify!($name))); })*
+        }
+    };
+}
+
+pub(crate) use with_each_server;

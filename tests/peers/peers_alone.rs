@@ -13,7 +13,7 @@ const ANSWER: Duration = Duration::from_secs(15);
 #[test]
 fn two_phones_talk_through_kamailio() {
     let folder = Folder::new("phones");
-    let kamailio = Kamailio::start(&folder, "sip.example", &["alice", "bob", "carol"], free_port(), Carrier::Udp);
+    let kamailio = Kamailio::start(&folder, &["sip.example"], &["alice", "bob", "carol"], free_port(), Carrier::Udp);
     let everyone = ["sip:alice@sip.example", "sip:bob@sip.example", "sip:carol@sip.example", "sip:nobody@sip.example"];
     let mut alice = Baresip::start(&folder, "sip:alice@sip.example", kamailio.port, &everyone);
     let mut bob = Baresip::start(&folder, "sip:bob@sip.example", kamailio.port, &everyone);
@@ -38,7 +38,7 @@ fn two_phones_talk_through_kamailio() {
 #[test]
 fn two_kinds_of_phones_talk_through_kamailio() {
     let folder = Folder::new("kinds-of-phones");
-    let kamailio = Kamailio::start(&folder, "sip.example", &["alice", "bob"], free_port(), Carrier::Udp);
+    let kamailio = Kamailio::start(&folder, &["sip.example"], &["alice", "bob"], free_port(), Carrier::Udp);
     let mut alice = Linphone::start(&folder, "sip:alice@sip.example", kamailio.port);
     let mut bob = Baresip::start(&folder, "sip:bob@sip.example", kamailio.port, &["sip:alice@sip.example"]);
 
@@ -55,7 +55,7 @@ fn two_kinds_of_phones_talk_through_kamailio() {
 #[test]
 fn two_users_talk_through_prosody() {
     let folder = Folder::new("users");
-    let prosody = Prosody::start(&folder, "xmpp.example", "sip.example", "secret", &["juliet", "romeo"]);
+    let prosody = Prosody::start(&folder, "xmpp.example", &["sip.example"], "secret", &["juliet", "romeo"]);
     let mut juliet = XmppClient::login(&folder, prosody.c2s_port, "juliet", "xmpp.example", "balcony");
     let mut romeo = XmppClient::login(&folder, prosody.c2s_port, "romeo", "xmpp.example", "orchard");
 
@@ -88,7 +88,7 @@ fn two_users_talk_through_prosody() {
 #[test]
 fn two_users_talk_through_ejabberd() {
     let folder = Folder::new("users-of-ejabberd");
-    let ejabberd = Ejabberd::start(&folder, "xmpp.example", "sip.example", "secret", &["juliet", "romeo"]);
+    let ejabberd = Ejabberd::start(&folder, "xmpp.example", &["sip.example"], "secret", &["juliet", "romeo"]);
     let mut juliet = XmppClient::login(&folder, ejabberd.c2s_port, "juliet", "xmpp.example", "balcony");
     let mut romeo = XmppClient::login(&folder, ejabberd.c2s_port, "romeo", "xmpp.example", "orchard");
     juliet.send("romeo@xmpp.example", "first", "two lines\nand 😀");
@@ -101,7 +101,7 @@ fn two_users_talk_through_ejabberd() {
 #[test]
 fn sipp_sees_what_crosses_the_wire() {
     let folder = Folder::new("sipp");
-    let mut kamailio = Kamailio::start(&folder, "sip.example", &["bob", "carol"], free_port(), Carrier::Udp);
+    let mut kamailio = Kamailio::start(&folder, &["sip.example"], &["bob", "carol"], free_port(), Carrier::Udp);
     let request = Request {
         method: "MESSAGE",
         to: "sip:bob@sip.example",

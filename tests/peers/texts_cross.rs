@@ -1,10 +1,11 @@
-//! What one user writes, the other one reads: a phone behind Kamailio and a user of Prosody, both ways.
+//! What one user writes, the other one reads: SIP users behind Kamailio and users of an XMPP server, both ways.
 
 use std::time::Duration;
 
-use entente_tests::peers::{Baresip, Ejabberd, Linphone, Prosody, XmppClient, XmppServer};
+use entente_tests::peers::prosody::PASSWORD;
+use entente_tests::peers::{Baresip, Finch, Linphone, Profanity, XmppClient};
 
-use crate::lab::{ANSWER, Lab};
+use crate::lab::{ANSWER, with_each_server};
 
 /// Texts that break what is careless about bytes, about XML or about lines.
 fn texts() -> Vec<String> {
@@ -50,81 +51,6 @@ fn user_to_phone(user: &mut XmppClient, phone: &mut Baresip) {
     assert_eq!(phone.messages_got(), texts().len(), "each text came once");
 }
 
-#[test]
-fn a_phone_and_a_user_of_prosody_talk() {
-    they_talk(&Lab::<Prosody>::start_with("talk-prosody"));
-}
-
-#[test]
-fn a_phone_and_a_user_of_ejabberd_talk() {
-    they_talk(&Lab::<Ejabberd>::start_with("talk-ejabberd"));
-}
-
-fn they_talk(lab: &Lab<impl XmppServer>) {
-    let mut bob = lab.phone("bob");
-    let mut romeo = lab.xmpp_user("romeo");
-    phone_to_user(&mut bob, &mut romeo);
-    user_to_phone(&mut romeo, &mut bob);
-}
-
-/// Linphone reports every text as delivered and displayed, in its own way and unasked: that reaches nobody as a text.
-#[test]
-fn a_linphone_and_an_xmpp_user_talk() {
-    let lab = Lab::start("talk-linphone");
-    let mut alice = Linphone::start(&lab.folder, "sip:alice@sip.example", lab.kamailio.port);
-    let mut romeo = lab.xmpp_user("romeo");
-    for text in texts().iter().filter(|text| !text.contains('\n')) {
-        alice.send("sip:romeo@xmpp.example", text);
-        let got = romeo.expect_message();
-        assert_eq!(got.body.as_deref(), Some(text.as_str()));
-        assert_eq!(alice.expect_fate(ANSWER), "Delivered", "it takes 202 for that");
-    }
-    for text in texts() {
-        romeo.send("alice@sip.example", "to-linphone", &text);
-        let (from, got) = alice.expect_message();
-        assert_eq!(lines(&got), lines(&text));
-        assert_eq!(from, "sip:romeo@xmpp.example");
-    }
-    romeo.expect_nothing(Duration::from_secs(1));
-}
-
-#[test]
-fn several_users_talk_at_once_and_nothing_is_mixed_up() {
-    let lab = Lab::start("several");
-    let (mut alice, mut bob) = (lab.phone("alice"), lab.phone("bob"));
-    let (mut romeo, mut juliet) = (lab.xmpp_user("romeo"), lab.xmpp_user("juliet"));
-
-    for round in 0..5 {
-        romeo.send("alice@sip.example", &format!("ra{round}"), &format!("romeo to alice {round}"));
-        juliet.send("alice@sip.example", &format!("ja{round}"), &format!("juliet to alice {round}"));
-        romeo.send("bob@sip.example", &format!("rb{round}"), &format!("romeo to bob {round}"));
-        alice.send("sip:juliet@xmpp.example", &format!("alice to juliet {round}"));
-        bob.send("sip:juliet@xmpp.example", &format!("bob to juliet {round}"));
-        bob.send("sip:romeo@xmpp.example", &format!("bob to romeo {round}"));
-    }
-
-    // Each pair in the order in which it was written, each text once and from whom it says.
-    let at_alice: Vec<String> = (0..10).map(|_| alice.expect_message().body().to_owned()).collect();
-    let at_bob: Vec<String> = (0..5).map(|_| bob.expect_message().body().to_owned()).collect();
-    let at_juliet = texts_of(&mut juliet, 10);
-    let at_romeo = texts_of(&mut romeo, 5);
-    for (inbox, pair) in [
-        (&at_alice, "romeo to alice"),
-        (&at_alice, "juliet to alice"),
-        (&at_bob, "romeo to bob"),
-        (&at_juliet, "alice to juliet"),
-        (&at_juliet, "bob to juliet"),
-        (&at_romeo, "bob to romeo"),
-    ] {
-        let got: Vec<&String> = inbox.iter().filter(|text| text.starts_with(pair)).collect();
-        let wanted: Vec<String> = (0..5).map(|round| format!("{pair} {round}")).collect();
-        assert_eq!(got, wanted.iter().collect::<Vec<_>>());
-    }
-    assert_eq!((alice.messages_got(), bob.messages_got()), (10, 5));
-    romeo.expect_nothing(Duration::from_millis(500));
-    juliet.expect_nothing(Duration::from_millis(100));
-}
-
 fn texts_of(user: &mut XmppClient, count: usize) -> Vec<String> {
     let mut texts = Vec::new();
     for _ in 0..count {
@@ -135,4 +61,112 @@ fn texts_of(user: &mut XmppClient, count: usize) -> Vec<String> {
         texts.push(text);
     }
     texts
+}
+
+with_each_server! {
+    #[test]
+    fn a_phone_and_an_xmpp_user_talk(lab: Lab<_>) {
+        let mut bob = lab.phone("bob");
+        let mut romeo = lab.xmpp_user("romeo");
+        phone_to_user(&mut bob, &mut romeo);
+        user_to_phone(&mut romeo, &mut bob);
+    }
+
+    /// Linphone reports every text as delivered and displayed, in its own way and unasked: that reaches nobody as a text.
+    #[test]
+    fn a_linphone_and_an_xmpp_user_talk(lab: Lab<_>) {
+        let mut alice = Linphone::start(&lab.folder, "sip:alice@sip.example", lab.kamailio.port);
+        let mut romeo = lab.xmpp_user("romeo");
+        for text in texts().iter().filter(|text| !text.contains('\n')) {
+            alice.send("sip:romeo@xmpp.example", text);
+            let got = romeo.expect_message();
+            assert_eq!(got.body.as_deref(), Some(text.as_str()));
+            assert_eq!(alice.expect_fate(ANSWER), "Delivered", "it takes 202 for that");
+        }
+        for text in texts() {
+            romeo.send("alice@sip.example", "to-linphone", &text);
+            let (from, got) = alice.expect_message();
+            assert_eq!(lines(&got), lines(&text));
+            assert_eq!(from, "sip:romeo@xmpp.example");
+        }
+        romeo.expect_nothing(Duration::from_secs(1));
+    }
+
+    #[test]
+    fn several_users_talk_at_once_and_nothing_is_mixed_up(lab: Lab<_>) {
+        let (mut alice, mut bob) = (lab.phone("alice"), lab.phone("bob"));
+        let (mut romeo, mut juliet) = (lab.xmpp_user("romeo"), lab.xmpp_user("juliet"));
+
+        for round in 0..5 {
+            romeo.send("alice@sip.example", &format!("ra{round}"), &format!("romeo to alice {round}"));
+            juliet.send("alice@sip.example", &format!("ja{round}"), &format!("juliet to alice {round}"));
+            romeo.send("bob@sip.example", &format!("rb{round}"), &format!("romeo to bob {round}"));
+            alice.send("sip:juliet@xmpp.example", &format!("alice to juliet {round}"));
+            bob.send("sip:juliet@xmpp.example", &format!("bob to juliet {round}"));
+            bob.send("sip:romeo@xmpp.example", &format!("bob to romeo {round}"));
+        }
+
+        // Each pair in the order in which it was written, each text once and from whom it says.
+        let at_alice: Vec<String> = (0..10).map(|_| alice.expect_message().body().to_owned()).collect();
+        let at_bob: Vec<String> = (0..5).map(|_| bob.expect_message().body().to_owned()).collect();
+        let at_juliet = texts_of(&mut juliet, 10);
+        let at_romeo = texts_of(&mut romeo, 5);
+        for (inbox, pair) in [
+            (&at_alice, "romeo to alice"),
+            (&at_alice, "juliet to alice"),
+            (&at_bob, "romeo to bob"),
+            (&at_juliet, "alice to juliet"),
+            (&at_juliet, "bob to juliet"),
+            (&at_romeo, "bob to romeo"),
+        ] {
+            let got: Vec<&String> = inbox.iter().filter(|text| text.starts_with(pair)).collect();
+            let wanted: Vec<String> = (0..5).map(|round| format!("{pair} {round}")).collect();
+            assert_eq!(got, wanted.iter().collect::<Vec<_>>());
+        }
+        assert_eq!((alice.messages_got(), bob.messages_got()), (10, 5));
+        romeo.expect_nothing(Duration::from_millis(500));
+        juliet.expect_nothing(Duration::from_millis(100));
+    }
+
+
+    /// libpurple speaks SIP over TCP: it takes requests on a port of its own and answers them on the connection that it has
+    /// made, without a tag in To.
+    #[test]
+    fn a_finch_and_an_xmpp_user_talk(lab: Lab<_>) {
+        let mut alice = Finch::start(&lab.folder, "sip:alice@sip.example", lab.kamailio.port);
+        let mut romeo = lab.xmpp_user("romeo");
+        for text in texts() {
+            alice.send("sip:romeo@xmpp.example", &text);
+            let got = romeo.expect_message();
+            assert_eq!(lines(&got.body.expect("there is a body")), lines(&text));
+            assert_eq!(got.from, "alice@sip.example");
+        }
+        for text in texts() {
+            romeo.send("alice@sip.example", "to-finch", &text);
+            let (from, got) = alice.expect_message();
+            assert_eq!(lines(&got), lines(&text));
+            assert_eq!(from, "sip:romeo@xmpp.example");
+        }
+        // Its answers count, whatever they lack: nobody is told of a failure, and nothing is sent again.
+        romeo.expect_nothing(Duration::from_secs(1));
+        assert_eq!(alice.messages_got(), texts().len());
+    }
+
+    /// profanity says with each text that somebody types or reads, and asks for receipts: none of it is a text.
+    #[test]
+    fn a_phone_and_a_profanity_talk(lab: Lab<_>) {
+        let mut bob = lab.phone("bob");
+        let romeo = Profanity::start(&lab.folder);
+        romeo.connect(&format!("/connect romeo@xmpp.example server 127.0.0.1 port {} tls disable", lab.server.c2s_port()), PASSWORD);
+        for text in ["hello, <b>&amp;</b> 😀", "a second one"] {
+            romeo.send("bob@sip.example", text);
+            assert_eq!(bob.expect_message().body(), text);
+            let answer = format!("likewise {text}");
+            bob.send("sip:romeo@xmpp.example", &answer);
+            romeo.expect_text("bob@sip.example", &answer);
+            let status = bob.expect_answer(ANSWER).status();
+            assert!([Some(200), Some(202)].contains(&status), "{status:?}");
+        }
+        assert_eq!(bob.messages_got(), 2, "and nothing else came");
+    }
 }

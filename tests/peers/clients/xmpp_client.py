@@ -10,6 +10,7 @@ in:  {"do": "message", "to": JID, "body": TEXT, "type": "chat", "id": ID}    a m
      {"do": "quit"}                                                           close the stream and end
 out: {"event": "online", "jid": JID}
      {"event": "message", "from", "to", "type", "id", "body", "thread", "condition", "error_type", "text", "xml"}
+     {"event": "iq", "from", "to", "type", "id", "condition", "error_type", "xml"}    with the payload
      {"event": "presence", "from", "to", "type", "xml"}
      {"event": "offline", "why": TEXT}
 """
@@ -42,6 +43,7 @@ class Client(slixmpp.ClientXMPP):
         self.ssl_context.verify_mode = ssl.CERT_NONE
         # Below the event layer of slixmpp, which hides errors, empty bodies and unknown types.
         self.register_handler(Callback("every message", StanzaPath("message"), self.on_message))
+        self.register_handler(Callback("every iq", StanzaPath("iq"), self.on_iq))
         self.register_handler(Callback("every presence", StanzaPath("presence"), self.on_presence))
 
     def on_start(self, _):
@@ -66,6 +68,17 @@ class Client(slixmpp.ClientXMPP):
                 else:
                     told["condition"] = name
         tell("message", xml=tostring(xml), **told)
+
+    def on_iq(self, stanza):
+        xml = stanza.xml
+        told = {name: xml.get(name, "") for name in ("from", "to", "type", "id")}
+        error = xml.find("{jabber:client}error")
+        if error is not None:
+            told["error_type"] = error.get("type", "")
+            names = (child.tag[1:].partition("}") for child in error)
+            told["condition"] = next((name for space, _, name in names if space.endswith(":xmpp-stanzas") and name != "text"), "")
+        payload = next((child for child in xml if child is not error), None)
+        tell("iq", xml="" if payload is None else tostring(payload), **told)
 
     def on_presence(self, stanza):
         xml = stanza.xml

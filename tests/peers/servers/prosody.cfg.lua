@@ -1,4 +1,4 @@
--- One XMPP domain and one external component on loopback; nothing else.
+-- One XMPP domain on loopback; its external components follow at the end.
 run_as_root = true
 daemonize = false
 pidfile = "@FOLDER@/prosody.pid"
@@ -19,6 +19,3 @@ modules_enabled = { "roster", "saslauth", "disco", "ping", "carbons", "posix" }
 modules_disabled = { "s2s", "tls" }
 
 VirtualHost "@DOMAIN@"
-
-Component "@COMPONENT@"
-	component_secret = "@SECRET@"

@@ -32,14 +32,14 @@ pub struct Kamailio {
 }
 
 impl Kamailio {
-    /// Starts it for `domain`; whatever is for another domain goes to `gateway_port`.
+    /// Starts it for `domains`; whatever is for another domain goes to `gateway_port`.
     ///
     /// A user of `users` who has not registered is offline (480), anyone else is unknown (404). Nobody is asked for a password.
-    pub fn start(folder: &Folder, domain: &str, users: &[&str], gateway_port: u16, carrier: Carrier) -> Self {
+    pub fn start(folder: &Folder, domains: &[&str], users: &[&str], gateway_port: u16, carrier: Carrier) -> Self {
         let port = free_port();
         let home = folder.make("kamailio");
         let config = TEMPLATE
-            .replace("@DOMAIN@", domain)
+            .replace("@ALIASES@", &domains.iter().map(|domain| format!("alias=\"{domain}\"\n")).collect::<String>())
             .replace("@USERS@", &users.join("|"))
             .replace("@PORT@", &port.to_string())
             .replace("@GATEWAY_PORT@", &gateway_port.to_string())

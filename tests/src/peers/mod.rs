@@ -1,4 +1,4 @@
-//! Real peers as child processes: Prosody, ejabberd, Kamailio, SIPp, slixmpp, profanity, baresip, linphone, each unmodified from Debian 12, and the gateway between them.
+//! Real peers as child processes: Prosody, ejabberd, Kamailio, SIPp, slixmpp, profanity, baresip, linphone, finch, each unmodified from Debian 12, and the gateway between them.
 //!
 //! Every peer listens on loopback ports that were free a moment before, keeps everything in a temporary folder, and ends with
 //! the value that started it. A test that fails prints the end of every log and keeps the folder. A program that is not
@@ -11,6 +11,7 @@ pub mod baresip;
 pub mod clock;
 pub mod ejabberd;
 pub mod entente;
+pub mod finch;
 pub mod folder;
 pub mod kamailio;
 pub mod linphone;
@@ -21,12 +22,14 @@ pub mod prosody;
 pub mod sandbox;
 pub mod sipp;
 pub mod sipwire;
+pub mod terminal;
 pub mod xmpp_client;
 pub mod xmpp_server;
 
 pub use baresip::Baresip;
 pub use ejabberd::Ejabberd;
 pub use entente::Entente;
+pub use finch::Finch;
 pub use folder::Folder;
 pub use kamailio::Kamailio;
 pub use linphone::Linphone;

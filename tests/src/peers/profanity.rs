@@ -1,25 +1,21 @@
 //! profanity: an XMPP client for people at a terminal, which here is a tmux of its own: keys go in, the screen is read.
 
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Duration;
 
 use super::clock::{PATIENCE, wait_for};
 use super::folder::Folder;
-use super::process::{Process, Program, print_tail, read_lossy};
+use super::process::{Program, print_tail, read_lossy};
+use super::terminal::Terminal;
 
 const PROFANITY: Program = Program { path: "/usr/bin/profanity", package: "profanity" };
-const TMUX: Program = Program { path: "/usr/bin/tmux", package: "tmux" };
-const SESSION: &str = "profanity";
 /// How long it may take to close its stream and end.
 const QUIT: Duration = Duration::from_secs(2);
 
 /// A profanity on a terminal.
 #[derive(Debug)]
 pub struct Profanity {
-    /// The tmux that is its terminal, and ends it.
-    _terminal: Process,
-    socket: PathBuf,
+    terminal: Terminal,
     log: PathBuf,
 }
 
@@ -27,20 +23,21 @@ impl Profanity {
     /// Starts one that nobody has ever used, and waits until it takes commands.
     pub fn start(folder: &Folder) -> Self {
         let home = folder.make("profanity");
-        let socket = folder.join("tmux.sock");
-        let mut command = TMUX.command();
-        // In the foreground, or it would leave the process group that ends with the test.
-        command.args(["-D", "-u", "-f", "/dev/null", "-S"]).arg(&socket);
-        command.env("HOME", &home).env("LC_ALL", "C.UTF-8").env_remove("TMUX");
-        command.env("XDG_CONFIG_HOME", home.join("config")).env("XDG_DATA_HOME", home.join("data"));
-        let terminal = Process::start("tmux", command, &folder.join("tmux.log"));
         let log = home.join("profanity.log");
-        let profanity = Self { _terminal: terminal, socket, log };
-        wait_for(PATIENCE, || profanity.socket.exists().then_some(())).expect("tmux opens its socket");
-        let log = profanity.log.to_str().expect("temporary folders have plain names");
-        let size = ["new-session", "-d", "-s", SESSION, "-x", "200", "-y", "50"];
-        let started = profanity.tmux(&[size.as_slice(), &[PROFANITY.path(), "-l", "DEBUG", "-f", log]].concat());
-        assert!(started.is_some(), "tmux starts no profanity");
+        let text = |path: PathBuf| path.to_str().expect("temporary folders have plain names").to_owned();
+        let variables = [
+            ("HOME", text(home.clone())),
+            ("XDG_CONFIG_HOME", text(home.join("config"))),
+            ("XDG_DATA_HOME", text(home.join("data"))),
+        ];
+        let program = [PROFANITY.path(), "-l", "DEBUG", "-f", &text(log.clone())];
+        let terminal = Terminal::start(
+            folder,
+            "profanity",
+            &program,
+            &variables.each_ref().map(|(name, value)| (*name, &**value)),
+        );
+        let profanity = Self { terminal, log };
         profanity.expect_screen("its greeting", |screen| screen.contains("Type '/help'"));
         profanity
     }
@@ -65,10 +62,7 @@ impl Profanity {
 
     /// Types one line and the Enter key.
     pub fn enter(&self, line: &str) {
-        assert!(!line.contains(char::is_control), "{line:?} is not one line");
-        let typed = self.tmux(&["send-keys", "-t", SESSION, "-l", "--", line]);
-        let entered = typed.and_then(|_| self.tmux(&["send-keys", "-t", SESSION, "Enter"]));
-        assert!(entered.is_some(), "profanity takes no keys");
+        self.terminal.enter(line);
     }
 
     /// Writes to somebody, whose window it then shows.
@@ -86,7 +80,7 @@ impl Profanity {
 
     /// What it shows, once that is what is wanted.
     pub fn expect_screen(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let found = wait_for(PATIENCE, || Some(self.screen()).filter(|screen| wanted(screen)));
+        let found = wait_for(PATIENCE, || Some(self.terminal.screen()).filter(|screen| wanted(screen)));
         found.unwrap_or_else(|| panic!("profanity waited {PATIENCE:?} for {what:?}"))
     }
 
@@ -98,32 +92,14 @@ impl Profanity {
         self.expect_screen("to be asked for the password", |screen| screen.contains("Enter password:"));
         self.enter(password);
     }
-
-    /// What it shows now, nothing once it has ended.
-    fn screen(&self) -> String {
-        self.tmux(&["capture-pane", "-p", "-t", SESSION]).unwrap_or_default()
-    }
-
-    /// What a command to the terminal prints, `None` if it fails.
-    fn tmux(&self, arguments: &[&str]) -> Option<String> {
-        let mut command = Command::new(TMUX.path());
-        let output = command.args(["-u", "-S"]).arg(&self.socket).args(arguments).env_remove("TMUX").output();
-        let output = output.expect("tmux can be run");
-        output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
-    }
 }
 
 impl Drop for Profanity {
     fn drop(&mut self) {
         if std::thread::panicking() {
-            print_tail("profanity, screen", &self.screen());
+            print_tail("profanity, screen", &self.terminal.screen());
             print_tail("profanity", &read_lossy(&self.log));
         }
-        // The terminal ends what does not quit.
-        for keys in [["-l", "/quit"].as_slice(), &["Enter"]] {
-            let command = ["send-keys", "-t", SESSION];
-            self.tmux(&[command.as_slice(), keys].concat());
-        }
-        let _ = wait_for(QUIT, || self.tmux(&["has-session", "-t", SESSION]).is_none().then_some(()));
+        self.terminal.leave("/quit", QUIT);
     }
 }

@@ -16,7 +16,7 @@ pub const COMPONENT_IS_UP: &str = "External component successfully authenticated
 /// The password of every account.
 pub const PASSWORD: &str = "a password";
 
-/// A running Prosody with one domain and one place for a component.
+/// A running Prosody with one domain and places for components.
 #[derive(Debug)]
 pub struct Prosody {
     process: Process,
@@ -25,13 +25,13 @@ pub struct Prosody {
     starts: u32,
     /// Where clients connect.
     pub c2s_port: u16,
-    /// Where the component connects.
+    /// Where components connect.
     pub component_port: u16,
 }
 
 impl Prosody {
-    /// Starts it for `domain` with these accounts, and a component `component` that must know `secret`.
-    pub fn start(folder: &Folder, domain: &str, component: &str, secret: &str, users: &[&str]) -> Self {
+    /// Starts it for `domain` with these accounts, and components that must know `secret`.
+    pub fn start(folder: &Folder, domain: &str, components: &[&str], secret: &str, users: &[&str]) -> Self {
         let c2s_port = free_port();
         let component_port = free_port();
         let home = folder.make("prosody");
@@ -39,9 +39,12 @@ impl Prosody {
             .replace("@FOLDER@", &home.display().to_string())
             .replace("@C2S_PORT@", &c2s_port.to_string())
             .replace("@COMPONENT_PORT@", &component_port.to_string())
-            .replace("@DOMAIN@", domain)
-            .replace("@COMPONENT@", component)
-            .replace("@SECRET@", secret);
+            .replace("@DOMAIN@", domain);
+        let components: String = components
+            .iter()
+            .map(|component| format!("\nComponent \"{component}\"\n\tcomponent_secret = \"{secret}\"\n"))
+            .collect();
+        let config = config + &components;
         let config = folder.write("prosody/prosody.cfg.lua", config);
         for user in users {
             // The form in which mod_auth_internal_plain stores an account; folder names are percent-encoded.
@@ -54,11 +57,6 @@ impl Prosody {
         let mut prosody = Self { process, config, log, starts: 1, c2s_port, component_port };
         prosody.wait_until_listening();
         prosody
-    }
-
-    /// Waits until the component has shown that it knows the secret.
-    pub fn wait_for_component(&mut self) {
-        self.process.wait_for_log(COMPONENT_IS_UP);
     }
 
     /// All it has logged since its last start.

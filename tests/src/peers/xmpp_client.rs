@@ -132,6 +132,22 @@ impl XmppClient {
         self.order(&json!({"do": "raw", "xml": xml}));
     }
 
+    /// Sends a request and gives its answer: the payload as slixmpp prints it, or the condition of the error.
+    pub fn ask(&mut self, to: &str, id: &str, kind: &str, payload: &str) -> Result<String, String> {
+        self.send_raw(&format!("<iq to=\"{to}\" id=\"{id}\" type=\"{kind}\">{payload}</iq>"));
+        self.expect_event(&format!("the answer to {id:?}"), PATIENCE, |event| {
+            if event["event"] != "iq" || event["id"] != id || event["from"] != to {
+                return None;
+            }
+            let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
+            match event["type"].as_str() {
+                Some("result") => Some(Ok(text("xml"))),
+                Some("error") => Some(Err(text("condition"))),
+                _ => None,
+            }
+        })
+    }
+
     /// Logs out and ends.
     pub fn logout(mut self) {
         self.order(&json!({"do": "quit"}));
