@@ -6,6 +6,7 @@ mod barrier;
 mod book;
 mod configuration;
 mod content;
+mod dialects;
 mod evidence;
 mod forged_senders;
 mod gateway_prompt;

@@ -21,4 +21,7 @@ transcripts![
     one_at_a_time,
     messages_that_are_no_operation,
     message_cpim,
+    ejabberd_errors,
+    prosody_errors,
+    pjsua,
 ];
