@@ -22,6 +22,7 @@ mod repeats;
 mod requests_to_sip;
 mod routes;
 mod several_components;
+mod sip_methods;
 mod sip_over_tcp;
 mod sip_requests;
 mod tables;

@@ -17,6 +17,8 @@ transcripts![
     sip_to_unknown_xmpp_user,
     xmpp_to_unknown_sip_user,
     refused_requests,
+    refused_call,
+    cancelled_message,
     iq_answers,
     one_at_a_time,
     messages_that_are_no_operation,
