@@ -41,10 +41,62 @@ fn what_does_not_concern_us_changes_nothing() {
         "Contact: <sip:juliet@192.0.2.20>\r\n",
         "Content-Disposition: render\r\nContent-Language: en\r\n",
         "User-Agent: x\r\nDate: yesterday\r\nExpires: 10\r\nPriority: urgent\r\nSubject: x\r\n",
+        // Table 1 of RFC 3428 section 9: what may or may not stand in a MESSAGE, and says nothing here.
+        "Alert-Info: <http://sip.example/ding.wav>\r\n",
+        "Record-Route: <sip:192.0.2.66;lr>\r\nRoute: <sip:192.0.2.1;lr>\r\n",
+        "Timestamp: 54\r\nOrganization: Capulet\r\nCall-Info: <http://sip.example/j>;purpose=info\r\n",
+        "Error-Info: <sip:sorry@sip.example>\r\nAuthentication-Info: nextnonce=\"x\"\r\n",
+        "Authorization: Digest username=\"j\", realm=\"elsewhere.example\", nonce=\"n\", uri=\"sip:x\", response=\"r\"\r\n",
+        "Proxy-Authorization: Basic ajpwdw==\r\nProxy-Authorization: Digest  realm=\"a, b\"\r\n",
+        // What belongs into responses (RFC 3261 section 7.3.2).
+        "WWW-Authenticate: x\r\nProxy-Authenticate: x\r\nServer: x\r\nRetry-After: soon\r\nWarning: x\r\nMin-Expires: x\r\n",
+        // What is malformed and not needed (8.2.2).
+        "Contact: <sip:juliet@[::1\r\nContact: *\r\nDate: Fri, 01 Jan 2010 16:00:00 EST\r\nExpires: -1\r\nTimestamp: x\r\n",
+        "Accept: ;;\r\nAllow: @\r\nSupported: \"\r\nReply-To: <\r\nIn-Reply-To: \r\nMIME-Version: 7\r\nUser-Agent: (\r\n",
+        // A stream has no chunks in SIP (7.4.2).
+        "Transfer-Encoding: chunked\r\n",
     ];
     for (n, lines) in before_content.iter().enumerate() {
         world.proxy_sends(changed(n as u32, "Content-Type:", &format!("{lines}Content-Type:")));
-        assert!(delivered(&mut world).is_some(), "{lines} {:?}", world.take_datagram());
+        let stanza = delivered(&mut world).unwrap_or_else(|| panic!("{lines} {:?}", world.take_datagram()));
+        assert!(stanza.contains("<body>hello</body>"), "{lines} {stanza}");
+    }
+    let request = message(99, "romeo@xmpp.example", "5\r\nhello\r\n0\r\n\r\n");
+    world.proxy_sends(request.replace("Content-Type:", "Transfer-Encoding: chunked\r\nContent-Type:"));
+    let stanza = delivered(&mut world).expect("the message");
+    assert!(stanza.contains("<body>5&#13;\nhello&#13;\n0&#13;\n&#13;\n</body>"), "{stanza}");
+}
+
+/// RFC 3428 sections 4 and 9: a MESSAGE makes no dialog, so neither its Record-Route nor its Contact says where the next one
+/// goes.
+#[test]
+fn what_a_message_says_about_ways_back_shapes_no_request_of_ours() {
+    let mut world = World::new();
+    let lines = "Record-Route: <sip:192.0.2.66;lr>\r\nContact: <sip:juliet@192.0.2.20>\r\nContent-Type:";
+    world.proxy_sends(changed(1, "Content-Type:", lines));
+    assert!(delivered(&mut world).is_some());
+    world.server_writes(
+        "<message from='romeo@xmpp.example/x' to='juliet@sip.example' id='m1'><body>Neither</body></message>",
+    );
+    let (peer, bytes) = world.datagrams.pop_front().expect("the request");
+    let request = String::from_utf8(bytes).expect("UTF-8");
+    assert_eq!(peer, entente_tests::world::proxy());
+    assert!(request.starts_with("MESSAGE sip:juliet@sip.example SIP/2.0\r\n"), "{request}");
+    assert!(!request.contains("192.0.2.66") && !request.contains("192.0.2.20"), "{request}");
+    assert_eq!((header(&request, "Route"), header(&request, "Contact")), (None, None), "{request}");
+}
+
+/// RFC 3261 section 8.2.2.1: To is for people; whatever scheme it has.
+#[test]
+fn to_may_name_anybody() {
+    let mut world = World::new();
+    for (n, to) in ["tel:+15551234", "gopher:somebody", "mailto:r@x.example", "urn:service:sos", "sip:list.example"]
+        .iter()
+        .enumerate()
+    {
+        world.proxy_sends(changed(n as u32, "To: <sip:romeo@xmpp.example>", &format!("To: \"R\" <{to}>")));
+        let stanza = delivered(&mut world).unwrap_or_else(|| panic!("{to} {:?}", world.take_datagram()));
+        assert_eq!(attribute(&stanza, "to"), Some("romeo@xmpp.example"), "{to}");
     }
 }
 

@@ -3,6 +3,7 @@
 use entente_tests::world::{World, message, proxy, response, status};
 use sip::wire::{self, CSeq, Carriage, HeaderName, Limits, Message, Method, NameAddr};
 use std::time::Duration;
+use turn::StreamId;
 
 /// What the engine said to something, everything that follows by itself included.
 pub(crate) struct Said {
@@ -50,6 +51,17 @@ pub(crate) fn go_on(world: &mut World, n: u32, after: &str) {
     world.proxy_sends(response(&request, "200 OK", ""));
     let said = settle(world);
     assert!(said.datagrams.is_empty() && said.stanzas.is_empty(), "after {after}: {:?}", said.stanzas);
+}
+
+/// Somebody else writes over a connection that stands.
+pub(crate) fn go_on_over(world: &mut World, stream: StreamId, n: u32, after: &str) {
+    let text = format!("over my connection, {n}");
+    let request = message(2_000_000 + n, "benvolio@xmpp.example", &text).replace("/UDP", "/TCP");
+    world.sip_writes(stream, request.replace("juliet", "nurse"));
+    let said = settle(world);
+    assert_eq!(said.stanzas.len(), 1, "after {after}: {:?}", said.stanzas);
+    assert!(said.stanzas[0].contains(&format!("<body>{text}</body>")), "after {after}: {:?}", said.stanzas);
+    assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(202), "after {after}");
 }
 
 /// Lets every timer of a transaction pass: nothing more comes, and no table holds anything.

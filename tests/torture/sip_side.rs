@@ -77,6 +77,29 @@ impl Draft {
     }
 }
 
+/// What was said to a request, and what crossed of it.
+fn found(said: &others::Said, request: &[u8], name: &str) -> String {
+    let answer = match &said.datagrams[..] {
+        [] => "silence".to_owned(),
+        [one] => {
+            others::assert_made_of(request, one, name);
+            others::summary(one)
+        }
+        many => format!("{} answers", many.len()),
+    };
+    match &said.stanzas[..] {
+        [] => answer,
+        // What crosses is shown by its text, a long one by its length.
+        [stanza] => {
+            let from = entente_tests::world::attribute(stanza, "from").unwrap_or_default();
+            let body = stanza.split_once("<body>").and_then(|(_, rest)| rest.split_once("</body>"));
+            let body = body.map_or("no body", |(body, _)| body);
+            format!("{answer}; {}: {}", shown(from), shown(body))
+        }
+        many => format!("{} stanzas", many.len()),
+    }
+}
+
 fn shown(text: &str) -> String {
     if text.len() > 60 { format!("{} octets", text.len()) } else { text.escape_debug().to_string() }
 }
@@ -97,26 +120,8 @@ fn every_spoiled_request_gets_its_answer_and_hurts_nobody() {
         assert!(bytes.len() <= 65_507, "{name}: {} octets are no datagram", bytes.len());
         world.proxy_sends(&bytes);
         let said = others::settle(&mut world);
-        let answer = match &said.datagrams[..] {
-            [] => "silence".to_owned(),
-            [one] => {
-                others::assert_made_of(&bytes, one, name);
-                others::summary(one)
-            }
-            many => format!("{} datagrams", many.len()),
-        };
+        let found = found(&said, &bytes, name);
         others::acknowledge(&mut world, &bytes, &said);
-        let found = match &said.stanzas[..] {
-            [] => answer,
-            // What crosses is shown by its text, a long one by its length.
-            [stanza] => {
-                let from = entente_tests::world::attribute(stanza, "from").unwrap_or_default();
-                let body = stanza.split_once("<body>").and_then(|(_, rest)| rest.split_once("</body>"));
-                let body = body.map_or("no body", |(body, _)| body);
-                format!("{answer}; {}: {}", shown(from), shown(body))
-            }
-            many => format!("{} stanzas", many.len()),
-        };
         if found != expected {
             wrong += &format!("{name}\t{expected}\t{found}\n");
         }
@@ -124,4 +129,61 @@ fn every_spoiled_request_gets_its_answer_and_hurts_nobody() {
         others::quiet(&mut world, name);
     }
     assert!(wrong.is_empty(), "\n{wrong}");
+}
+
+/// A Via of a row as it stands in a request over TCP.
+fn over_tcp(part: &str, value: Vec<u8>) -> Vec<u8> {
+    if part != "via" {
+        return value;
+    }
+    let at = memchr::memmem::find(&value, b"/UDP");
+    at.map_or(value.clone(), |at| [&value[..at], b"/TCP", &value[at + 4..]].concat())
+}
+
+/// The same over connections, each of one neighbour's own: the same answers, but for what no stream can be read past. Whoever
+/// has sent that loses his connection, and nobody else does.
+#[test]
+fn every_spoiled_request_gets_its_answer_over_tcp_and_hurts_nobody() {
+    let mut world = World::with(|settings| settings.sip.connections = 1000);
+    let others_stream = world.sip_connects((entente_tests::world::proxy().ip(), 1).into());
+    let differing = table::rows::<3>(include_str!("sip_tcp.tsv"));
+    let mut met = 0;
+    let mut wrong = String::new();
+    for (n, [name, part, value, over_udp]) in table::rows::<4>(include_str!("sip.tsv")).into_iter().enumerate() {
+        if part == "datagram" {
+            continue;
+        }
+        let mut draft = Draft::new(n);
+        draft.via = String::from_utf8_lossy(&draft.via).replace("/UDP", "/TCP").into_bytes();
+        draft.replace(part, over_tcp(part, table::octets(value)));
+        let bytes = draft.print();
+        let stream = world.sip_connects((entente_tests::world::proxy().ip(), 10_000 + n as u16).into());
+        world.sip_writes(stream, &bytes);
+        let mut said = others::settle(&mut world);
+        assert!(said.datagrams.is_empty(), "{name}");
+        said.datagrams.extend(std::iter::from_fn(|| world.sip_reads_bytes(stream)));
+        // Line ends in front of a request are a keep-alive as well.
+        said.datagrams.retain(|answer| answer != b"\r\n");
+        let (expected, end) = match differing.iter().find(|row| row[0] == name) {
+            Some([_, expected, end]) => {
+                met += 1;
+                (*expected, *end)
+            }
+            None => (over_udp, "open"),
+        };
+        let found = found(&said, &bytes, name);
+        world.advance(sip::transport::PATIENCE);
+        let found_end = if world.is_closed_by_gateway(stream) { "closed" } else { "open" };
+        if (&*found, found_end) != (expected, end) {
+            wrong += &format!("{name}\t{found}\t{found_end}\n");
+        }
+        if found_end == "open" {
+            world.sip_closes(stream);
+        }
+        others::go_on(&mut world, n as u32, name);
+        others::go_on_over(&mut world, others_stream, n as u32, name);
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert_eq!(met, differing.len(), "each row of sip_tcp.tsv is about one of sip.tsv");
+    others::quiet(&mut world, "all of them");
 }

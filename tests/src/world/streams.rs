@@ -92,13 +92,18 @@ impl World {
 
     /// The next message, or run of line ends, that the gateway wrote to a connection.
     pub fn sip_reads(&mut self, stream: StreamId) -> Option<String> {
+        self.sip_reads_bytes(stream).map(|bytes| String::from_utf8(bytes).expect("UTF-8"))
+    }
+
+    /// The same where it may be no UTF-8.
+    pub fn sip_reads_bytes(&mut self, stream: StreamId) -> Option<Vec<u8>> {
         let received = &mut self.sip.open.get_mut(&stream)?.received;
         let taken = match Framer::new(&sip::wire::Limits::default()).scan(received) {
             Framed::Message { consumed, .. } | Framed::KeepAlive { consumed, .. } => consumed,
             Framed::Incomplete if received.is_empty() => return None,
             other => panic!("a whole message, not {other:?} in {}", String::from_utf8_lossy(received)),
         };
-        Some(String::from_utf8(received.drain(..taken).collect()).expect("UTF-8"))
+        Some(received.drain(..taken).collect())
     }
 
     /// The address of the oldest connection that the gateway has ordered.
