@@ -1,6 +1,6 @@
 //! Who lives in the domain, and how they prove it.
 
-use sip::auth::{Algorithm, Authenticator, Credentials, Refused, Role, Secret};
+use sip::auth::{Algorithm, AuthError, Authenticator, Credentials, Refused, Role, Secret};
 use sip::proxy::Domain;
 use sip::registrar::AddressOfRecord;
 use sip::wire::{Head, Method, Uri};
@@ -91,7 +91,12 @@ impl Realm {
     /// Judges the credentials of a request. `now` is in seconds.
     pub(super) fn verify(&mut self, role: Role, now: u64, method: Method<'_>, head: &Head<'_>) -> Proof {
         for value in head.all(role.credentials()) {
-            let Ok(credentials) = Credentials::parse(value) else { return Proof::Malformed };
+            let credentials = match Credentials::parse(value) {
+                Ok(credentials) => credentials,
+                Err(AuthError::Malformed) => return Proof::Malformed,
+                // What we ask nobody for is for somebody else.
+                Err(_) => continue,
+            };
             let password = self.users.get(&*credentials.username).map(String::as_bytes);
             let known = password.is_some();
             let secret = Secret::Password(password.unwrap_or(&self.nobody));

@@ -280,6 +280,28 @@ fn who_cannot_prove_it_does_not_register() {
     assert_eq!(statuses(&town.receive(address(6000), &text)), [400]);
 }
 
+/// RFC 3261 sections 7.3.1 and 22.3: each line is one value, commas or not, and only those for our realm concern us.
+#[test]
+fn credentials_for_other_realms_concern_others() {
+    let mut town = Town::new();
+    let ask = register(JULIET, "<sip:j@127.0.0.1:6000>");
+    let foreign = "Authorization: Digest  username=\"juliet\", realm=\"elsewhere.example\", nonce=\"n, m\", \
+                   uri=\"sip:elsewhere.example\", response=\"x\"\r\n";
+    for others in [foreign, "Authorization: Bearer abc\r\n", "Authorization: Basic anVsaWV0Og==\r\n"] {
+        let ask = Ask { lines: format!("{}{others}", ask.lines), ..ask.clone() };
+        let text = town.print(&ask);
+        let challenge = town.receive(address(6000), &text);
+        assert_eq!(statuses(&challenge), [401], "they prove nothing here: {others}");
+        let text = town.with_credentials(&challenge, &ask, "juliet", "balcony", 0);
+        assert_eq!(statuses(&town.receive(address(6000), &text)), [200], "and are in nobody's way: {others}");
+    }
+    let first = town.print(&ask);
+    let challenge = town.receive(address(6000), &first);
+    let text = town.with_credentials(&challenge, &ask, "juliet", "balcony", 0);
+    let joined = text.replace("Authorization: ", &format!("{}, ", foreign.trim_end()));
+    assert_eq!(statuses(&town.receive(address(6000), &joined)), [400], "one line is one value");
+}
+
 #[test]
 fn credentials_are_good_once() {
     let mut town = Town::new();
@@ -372,6 +394,7 @@ fn what_nobody_may_send() {
         let sent = town.receive(address(port), &text);
         assert_eq!(statuses(&sent), [status], "{name}");
         assert_eq!(!sent[0].headers("Allow").is_empty(), status == 405, "{name}");
+        assert_eq!(!sent[0].headers("Proxy-Authenticate").is_empty(), status == 407, "{name}");
         if status == 420 {
             assert_eq!(sent[0].headers("Unsupported"), ["a, b"]);
         }
