@@ -182,6 +182,23 @@ fn responses_that_do_not_belong_are_dropped_by_reason() {
     assert_eq!(stage.receive(udp(5060), &upper), Got::Final(5, 200));
 }
 
+/// RFC 3581 section 3: the response comes to the socket that the request left from, or to the port of our sent-by; from where
+/// it comes says nothing (17.1.3).
+#[test]
+fn a_response_belongs_to_its_request_wherever_it_comes_in() {
+    let mut stage = Stage::new();
+    let other_socket = Flow { socket: SocketId(9), ..udp(5060) };
+    let other_peer = Flow { peer: SocketAddr::from(([198, 51, 100, 1], 9)), ..udp(5060) };
+    let stream = stage.tcp();
+    for (token, flow) in [(1, udp(5060)), (2, udp(5061)), (3, other_socket), (4, other_peer), (5, stream)] {
+        request(&mut stage, udp(5060), &parts(), token).unwrap();
+        let sent = stage.one();
+        assert!(sent.header("Via").contains(";rport;branch="), "asked for, and without a value: {sent:?}");
+        assert_eq!(stage.receive(flow, &response(&sent, 200)), Got::Final(token, 200), "{flow:?}");
+    }
+    stage.assert_empty();
+}
+
 #[test]
 fn an_unreachable_peer_ends_all_that_waits_for_it_at_once() {
     let mut stage = Stage::new();
