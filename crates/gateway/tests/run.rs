@@ -6,7 +6,7 @@ mod stage;
 use nix::sys::signal::Signal;
 use stage::{Component, PATIENCE, Stage, message, receive};
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// Juliet -> proxy -> entente -> XMPP server; the server bounces; Juliet hears of it; Romeo writes; SIGTERM.
@@ -110,11 +110,7 @@ fn messages_cross_over_tcp_both_ways() {
         assert!(request.starts_with("MESSAGE sip:juliet@sip.example"), "{request}");
         assert!(request.contains(&format!("Via: SIP/2.0/TCP {};", stage.listen)), "{request}");
         assert!(request.ends_with(&format!("\r\n\r\nNeither, fair saint {n}")), "{request}");
-        let (head, _) = request.split_once("\r\n\r\n").unwrap();
-        let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
-        let headers: Vec<&str> = head.lines().filter(|line| copied.iter().any(|name| line.starts_with(name))).collect();
-        let response = format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", headers.join("\r\n"));
-        hop.write_all(response.as_bytes()).unwrap();
+        hop.write_all(ok(&request).as_bytes()).unwrap();
         if n < 3 {
             write(&mut component, n + 1);
         }
@@ -125,6 +121,67 @@ fn messages_cross_over_tcp_both_ways() {
     component.write("</stream:stream>");
     // The connections are closed in order too.
     assert_eq!((phone.read(&mut pong).unwrap(), hop.read(&mut pong).unwrap()), (0, 0));
+    assert_eq!(gateway.wait().code(), Some(0));
+}
+
+/// The response to a request, as a UAS makes it.
+fn ok(request: &str) -> String {
+    let (head, _) = request.split_once("\r\n\r\n").unwrap();
+    let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+    let headers: Vec<&str> = head.lines().filter(|line| copied.iter().any(|name| line.starts_with(name))).collect();
+    format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", headers.join("\r\n"))
+}
+
+/// Both transports over IPv6; who asks is trusted as the next hop.
+#[test]
+fn messages_cross_over_ipv6_both_ways() {
+    // Not every machine that tests has IPv6.
+    if UdpSocket::bind((Ipv6Addr::LOCALHOST, 0)).is_err() {
+        return;
+    }
+    let stage = Stage::on(Ipv6Addr::LOCALHOST.into());
+    let next_hop = format!("udp:{}", stage.sip.local_addr().unwrap());
+    let mut gateway =
+        stage.run_with(&stage.config_with(&format!("[\"udp:{0}\", \"tcp:{0}\"]", stage.listen), &next_hop));
+    let mut component = stage.accept();
+    stage.wait_until_ready();
+
+    let bounce = |component: &mut Component| {
+        let stanza = component.read_until("<message", "</message>");
+        assert!(stanza.contains("<body>Art thou not Romeo, ho</body>"), "{stanza}");
+        let message = stanza.split("<message").nth(1).unwrap();
+        let id = message.split(" id='").nth(1).unwrap().split('\'').next().unwrap().to_owned();
+        component.write(&format!(
+            "<message type='error' from='romeo@xmpp.example' to='juliet@sip.example' id='{id}'><error type='cancel'>\
+             <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+        ));
+    };
+    stage.sip.send_to(message(&stage, "first").replace(";branch", ";rport;branch").as_bytes(), stage.listen).unwrap();
+    bounce(&mut component);
+    let answer = receive(&stage.sip);
+    let port = stage.sip.local_addr().unwrap().port();
+    assert!(answer.starts_with("SIP/2.0 404 "), "{answer}");
+    let via = format!("Via: SIP/2.0/UDP [::1]:{port};rport={port};branch=z9hG4bKfirst;received=::1\r\n");
+    assert!(answer.contains(&via), "{answer}");
+
+    let mut phone = TcpStream::connect(stage.listen).unwrap();
+    phone.set_read_timeout(Some(PATIENCE)).unwrap();
+    phone.write_all(message(&stage, "second").replace("SIP/2.0/UDP", "SIP/2.0/TCP").as_bytes()).unwrap();
+    bounce(&mut component);
+    let answer = receive_over_tcp(&mut phone);
+    assert!(answer.starts_with("SIP/2.0 404 ") && answer.contains("z9hG4bKsecond"), "{answer}");
+
+    component.write(
+        "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m1' type='chat'>\
+         <body>Neither, fair saint</body></message>",
+    );
+    let request = receive(&stage.sip);
+    assert!(request.contains(&format!("Via: SIP/2.0/UDP {};", stage.listen)), "{request}");
+    stage.sip.send_to(ok(&request).as_bytes(), stage.listen).unwrap();
+
+    gateway.signal(Signal::SIGTERM);
+    component.read_until("</stream:stream", ">");
+    component.write("</stream:stream>");
     assert_eq!(gateway.wait().code(), Some(0));
 }
 

@@ -5,7 +5,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sha1::{Digest, Sha1};
 use std::io::{Read, Write};
-use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -59,7 +59,12 @@ pub(crate) struct Stage {
 
 impl Stage {
     pub(crate) fn new() -> Self {
-        let sip = UdpSocket::bind("127.0.0.1:0").unwrap();
+        Self::on(Ipv4Addr::LOCALHOST.into())
+    }
+
+    /// With SIP at this address.
+    pub(crate) fn on(address: IpAddr) -> Self {
+        let sip = UdpSocket::bind((address, 0)).unwrap();
         sip.set_read_timeout(Some(PATIENCE)).unwrap();
         let folder = tempfile::tempdir().unwrap();
         let manager = UnixDatagram::bind(folder.path().join("notify")).unwrap();
@@ -67,7 +72,7 @@ impl Stage {
         Self {
             xmpp: TcpListener::bind("127.0.0.1:0").unwrap(),
             sip,
-            listen: UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
+            listen: UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap(),
             admin: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
             folder,
             manager,
