@@ -14,7 +14,7 @@ fn stanza(n: u32, to: &str) -> String {
 }
 
 fn account(realm: &str) -> Account {
-    Account { realm: realm.into(), way: None, username: b"gateway".to_vec(), password: b"secret".to_vec() }
+    Account { realm: realm.into(), domains: Vec::new(), username: b"gateway".to_vec(), password: b"secret".to_vec() }
 }
 
 /// A world with accounts in these realms.
@@ -215,9 +215,9 @@ fn a_challenge_that_cannot_be_answered_is_the_end() {
 }
 
 #[test]
-fn an_account_is_used_on_its_route_only() {
+fn an_account_is_used_for_its_domains_only() {
     let mut world = World::with(|settings| {
-        settings.sip.accounts = vec![Account { way: Some(1), ..account("proxy.example") }];
+        settings.sip.accounts = vec![Account { domains: vec![b"pbx.example".to_vec()], ..account("proxy.example") }];
     });
     world.server_writes(stanza(1, "juliet"));
     let first = next(&mut world);

@@ -1,6 +1,6 @@
 //! From the configuration to the settings of the engine: names become addresses, rules become tables.
 
-use crate::config::{Config, Domain, LargeRequests, LateFailure, Numbers, Rule};
+use crate::config::{Account, Config, Domain, LargeRequests, LateFailure, Numbers, Rule};
 use crate::driver::Hosted;
 use crate::telemetry::Metrics;
 use cpim::{AcceptedBy, DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
@@ -47,9 +47,9 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
             },
             connections: config.sip.limits.connections,
             host: config.gateway.name.clone(),
-            accounts: Vec::new(),
+            accounts: config.sip.accounts.iter().map(account).collect(),
             redirects: sip_connector::Redirects {
-                followed: Vec::new(),
+                followed: config.sip.follow_redirects.iter().map(|domain| allowed(domain)).collect(),
                 told: config.answers.redirect_to.iter().map(|domain| domain.as_str().into()).collect(),
             },
             on_acceptance: config.answers.on_acceptance,
@@ -90,6 +90,19 @@ fn pattern(domain: &Domain) -> DomainPattern {
 
 fn accepted(domains: &[Domain]) -> AcceptedBy {
     AcceptedBy::new(domains.iter().map(|domain| (pattern(domain), domain.accepts.clone())).collect())
+}
+
+fn account(account: &Account) -> sip_connector::Account {
+    sip_connector::Account {
+        realm: account.realm.clone().into_bytes(),
+        domains: account.domains.iter().map(|domain| domain.clone().into_bytes()).collect(),
+        username: account.username.clone().into_bytes(),
+        password: account.password.expose_secret().as_bytes().to_vec(),
+    }
+}
+
+fn allowed(domain: &str) -> DomainPattern {
+    if domain == "*" { DomainPattern::Any } else { DomainPattern::Exactly(domain.into()) }
 }
 
 fn presentations(domains: &[Domain]) -> Presentations {

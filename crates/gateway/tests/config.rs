@@ -179,6 +179,38 @@ fn what_cannot_be_together_is_named() {
 }
 
 #[test]
+fn accounts_answer_the_realms_of_sip_domains() {
+    let account = |lines: &str| format!("{LEAST}[[sip.account]]\nusername = \"gw\"\npassword = \"mab\"\n{lines}\n");
+    let config = read(&account("realm = \"PBX (asterisk)\"\ndomains = [\"SIP.example\"]")).unwrap();
+    let [own] = &config.sip.accounts[..] else { panic!("{config:?}") };
+    assert_eq!(
+        (&*own.realm, &*own.username, &own.domains[..]),
+        ("PBX (asterisk)", "gw", &["sip.example".to_owned()][..])
+    );
+    assert_eq!(own.password.expose_secret(), "mab");
+    assert!(!format!("{config:?}").contains("mab"), "secrets are never printed");
+    assert!(config.warnings[0].starts_with("sip.account[1].password stands in the configuration"));
+    let twice = "realm = \"a\"\n[[sip.account]]\nrealm = \"a\"\nusername = \"b\"\npassword = { file = \"secret\" }";
+    let long = format!("realm = \"{}\"", "r".repeat(256));
+    for (lines, key, what) in [
+        ("", "sip.account[1].realm", "is missing: write the realm"),
+        ("realm = \"\"", "sip.account[1].realm", "1 to 255 bytes"),
+        (&long, "sip.account[1].realm", "1 to 255 bytes"),
+        ("realm = \"a\\r\\nb\"", "sip.account[1].realm", "without control characters"),
+        ("realm = \"a\"\ndomains = [\"b.example\"]", "sip.account[1].domains", "never match"),
+        (twice, "sip.account[2].realm", "has an account already"),
+    ] {
+        let told = wrong(&account(lines));
+        assert!(told.iter().any(|(at, why)| at == key && why.contains(what)), "{lines}\n{told:?}");
+    }
+    let told = wrong(&account("realm = \"a\"").replace("\"gw\"", "\"g:w\""));
+    assert!(told[0].1.contains("no colon"), "{told:?}");
+    let problems =
+        read(&account("realm = \"a\"").replace("\"mab\"", "{ env = \"ENTENTE_NO_SUCH_VARIABLE\" }")).unwrap_err();
+    assert_eq!((&*problems[0].key, &problems[0].value), ("sip.account[1].password", &None));
+}
+
+#[test]
 fn an_empty_file_lacks_exactly_what_has_no_default() {
     let keys: Vec<String> = wrong("").into_iter().map(|(key, _)| key).collect();
     assert_eq!(keys, ["sip.next_hop", "xmpp.component", "sip_domain", "xmpp_domain"]);

@@ -12,6 +12,10 @@ const WHOLE: &str = r#"
 next_hop = "udp:proxy.example:5060"
 [[sip.trusted]]
 networks = ["192.0.2.0/24"]
+[[sip.account]]
+realm = "sip.example"
+username = "gateway"
+password = "mercutio"
 [sip.limits]
 [[xmpp.component]]
 domain = "sip.example"
@@ -40,6 +44,11 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("sip.user_agent", "\"\"", ""),
     ("sip.trusted.networks", "[\"198.51.100.0/24\"]", ""),
     ("sip.trusted.domains", "[\"sip.example\"]", ""),
+    ("sip.follow_redirects", "[\"*\", \"sip.example\"]", ""),
+    ("sip.account.realm", "\"other.example\"", ""),
+    ("sip.account.username", "\"somebody\"", ""),
+    ("sip.account.password", "\"benvolio\"", ""),
+    ("sip.account.domains", "[\"sip.example\"]", ""),
     ("sip.limits.message", "\"4 KiB\"", ""),
     ("sip.limits.connections", "20", ""),
     ("sip.limits.ongoing", "20", ""),

@@ -60,7 +60,7 @@ pub struct Settings {
     pub connections: usize,
     /// What stands behind `@` in our Call-IDs.
     pub host: String,
-    /// Accounts with which challenges are answered (RFC 3261 section 22); their ways are places in `routes`.
+    /// Accounts with which challenges are answered (RFC 3261 section 22).
     pub accounts: Vec<Account>,
     /// Which redirections are believed.
     pub redirects: Redirects,

@@ -1,7 +1,7 @@
 //! What must be true of several keys together.
 
 use super::reader::Problems;
-use super::{Component, Config, Domain, Rule, Trusted};
+use super::{Component, Config, Domain, Rule, Trusted, accounts};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -10,6 +10,7 @@ pub(super) fn whole(config: &Config, problems: &mut Problems) {
     let Config { sip, xmpp, sip_domains, xmpp_domains, answers, .. } = config;
     presentations(sip_domains, xmpp_domains, &xmpp.components, problems);
     trusted(&sip.trusted, sip_domains, problems);
+    accounts::check(&sip.accounts, sip_domains, problems);
     redirect_to(&answers.redirect_to, sip_domains, xmpp_domains, problems);
 }
 

@@ -3,6 +3,7 @@
 //! Defaults, then the file, then the environment (`ENTENTE_SIP__NEXT_HOP` is `sip.next_hop`), then the command line: the
 //! later wins. Everything that is wrong is told at once, with its place, key, value and what would be right.
 
+mod accounts;
 mod check;
 mod reader;
 mod reload;
@@ -23,6 +24,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use accounts::Account;
 pub use reload::{Reread, reread};
 
 /// A configuration that has passed all checks.
@@ -74,6 +76,10 @@ pub struct Sip {
     pub large_requests: LargeRequests,
     /// Who may send requests. Empty: only the addresses of the next hop, for all SIP domains.
     pub trusted: Vec<Trusted>,
+    /// Whom challenges are answered as.
+    pub accounts: Vec<Account>,
+    /// Domains that messages are redirected to by 3xx; `*` is any.
+    pub follow_redirects: Vec<String>,
     /// MESSAGE transactions that may be open per destination.
     pub parallel: usize,
     /// Server and User-Agent; empty for none.
@@ -437,6 +443,8 @@ impl Builder {
             entry.finish(problems);
             trusted.push(Trusted { networks, domains });
         }
+        let follow_redirects = table.list("follow_redirects", problems, values::domain_or_any).unwrap_or_default();
+        let accounts = accounts::read(&mut table, &self.folder, problems, &mut self.warnings);
         let parallel = table.read("parallel", problems, values::count(1..=1000)).unwrap_or(1);
         let default_agent = || format!("entente/{}", env!("CARGO_PKG_VERSION"));
         let user_agent = table.read("user_agent", problems, values::header_text).unwrap_or_else(default_agent);
@@ -460,6 +468,8 @@ impl Builder {
             next_hop_transport,
             large_requests: large_requests.unwrap_or(LargeRequests::TcpThenUdp),
             trusted,
+            accounts,
+            follow_redirects,
             parallel,
             user_agent,
             limits,

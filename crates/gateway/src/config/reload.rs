@@ -80,6 +80,8 @@ fn sip(running: &Sip, fresh: Sip, kept: &mut Vec<&'static str>) -> Sip {
         next_hop_transport,
         large_requests,
         trusted,
+        accounts,
+        follow_redirects,
         parallel,
         user_agent,
         limits,
@@ -95,6 +97,8 @@ fn sip(running: &Sip, fresh: Sip, kept: &mut Vec<&'static str>) -> Sip {
         next_hop_transport,
         large_requests,
         trusted,
+        accounts,
+        follow_redirects,
         parallel,
         user_agent: stays("sip.user_agent", &running.user_agent, user_agent, kept),
         limits: SipLimits {

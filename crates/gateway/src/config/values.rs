@@ -90,6 +90,11 @@ pub(super) fn media_range(value: &Value) -> Result<String, String> {
     }
 }
 
+/// A domain, or `*` for any.
+pub(super) fn domain_or_any(value: &Value) -> Result<String, String> {
+    if value.as_str() == Some("*") { Ok("*".to_owned()) } else { domain(value) }
+}
+
 /// `HOST:PORT` with a name or an address.
 pub(super) fn host_port(value: &Value) -> Result<String, String> {
     let spelled = text(value)?;

@@ -405,6 +405,23 @@ fn what_nobody_may_send() {
     assert_eq!(statuses(&town.receive(gateway(), &last)), [483]);
 }
 
+/// RFC 3261 section 22.1: neither can be sent again with credentials.
+#[test]
+fn ack_and_cancel_are_never_challenged() {
+    let mut town = Town::new();
+    let own = message("sip:juliet@sip.example", "sip:juliet@sip.example");
+    let challenged = town.print(&own);
+    assert_eq!(statuses(&town.receive(address(5070), &challenged)), [407]);
+    for (method, expected) in [("ACK", &[][..]), ("CANCEL", &[200])] {
+        let text = challenged
+            .replace("MESSAGE sip:", &format!("{method} sip:"))
+            .replace(" MESSAGE\r\n", &format!(" {method}\r\n"));
+        assert_eq!(statuses(&town.receive(address(5070), &text)), expected, "{text}");
+    }
+    let stray = town.print(&Ask { method: "CANCEL", ..own });
+    assert_eq!(statuses(&town.receive(address(5070), &stray)), [481]);
+}
+
 #[test]
 fn options_are_answered_for_the_domain_and_passed_on_for_a_user() {
     let mut town = Town::new();

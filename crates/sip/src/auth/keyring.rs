@@ -35,12 +35,18 @@ slotmap::new_key_type! {
 pub struct Key {
     /// The realm that it is for. Nobody else is answered.
     pub realm: Vec<u8>,
-    /// The only way on which it is used; `None` for all.
-    pub way: Option<u16>,
+    /// The hosts of Request-URIs for which it is used, in any case; empty for all.
+    pub domains: Vec<Vec<u8>>,
     /// The user name.
     pub username: Vec<u8>,
     /// The password.
     pub password: Vec<u8>,
+}
+
+impl Key {
+    fn covers(&self, place: &Place<'_>) -> bool {
+        self.domains.is_empty() || self.domains.iter().any(|domain| domain.eq_ignore_ascii_case(place.domain))
+    }
 }
 
 impl std::fmt::Debug for Key {
@@ -52,7 +58,7 @@ impl std::fmt::Debug for Key {
 /// Where a request goes.
 #[derive(Clone, Copy, Debug)]
 pub struct Place<'a> {
-    /// A number of the caller's for the way to it: its next hop.
+    /// A number of the caller's for the way to it: what is asked for on one is volunteered on it only.
     pub way: u16,
     /// The host of its Request-URI.
     pub domain: &'a [u8],
@@ -119,7 +125,7 @@ impl std::fmt::Debug for Keyring {
 }
 
 impl Keyring {
-    /// A keyring with these accounts; for one realm and way the first counts.
+    /// A keyring with these accounts; of several for one realm and domain the first counts.
     pub fn new(keys: Vec<Key>, minter: Minter) -> Self {
         Self { keys, spaces: SlotMap::with_key(), minter, uses: 0 }
     }
@@ -149,7 +155,7 @@ impl Keyring {
             if !space.is_for(place) {
                 continue;
             }
-            let Some(account) = self.keys.get(space.account) else { continue };
+            let Some(account) = self.keys.get(space.account).filter(|key| key.covers(place)) else { continue };
             let Some(count) = space.count.checked_add(1) else { continue };
             let start = out.len();
             out.extend_from_slice(space.role.credentials().as_str().as_bytes());
@@ -183,7 +189,7 @@ impl Keyring {
             // One line is one challenge (RFC 3261 section 7.3.1). What cannot be read is ignored, and so is a realm that has
             // been answered further up (RFC 8760 section 2.4).
             for challenge in head.all(role.challenge()).filter_map(|value| Challenge::parse(value).ok()) {
-                let Some(account) = self.account(&challenge.realm, place.way) else { continue };
+                let Some(account) = self.account(&challenge.realm, place) else { continue };
                 if is_too_long(&challenge) || seen.contains(&(role, account)) {
                     continue;
                 }
@@ -220,8 +226,11 @@ impl Keyring {
         }
     }
 
-    fn account(&self, realm: &[u8], way: u16) -> Option<usize> {
-        self.keys.iter().position(|key| key.realm == realm && key.way.is_none_or(|own| own == way))
+    fn account(&self, realm: &[u8], place: &Place<'_>) -> Option<usize> {
+        // The one that is for this domain goes before the one that is for all.
+        let fits = |key: &Key| key.realm == realm && key.covers(place);
+        let own = self.keys.iter().position(|key| fits(key) && !key.domains.is_empty());
+        own.or_else(|| self.keys.iter().position(fits))
     }
 
     /// Remembers a challenge. `false` says that it rejects what was shown.

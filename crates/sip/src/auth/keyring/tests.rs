@@ -5,8 +5,9 @@ use crate::wire::{Carriage, Limits, Message, Method, parse};
 const PLACE: Place<'static> = Place { way: 0, domain: b"sip.example" };
 const MESSAGE: Covered<'static> = Covered { method: Method::Message, uri: b"sip:juliet@sip.example", body: b"Hello" };
 
-fn key(realm: &str, way: Option<u16>) -> Key {
-    Key { realm: realm.into(), way, username: b"gateway".to_vec(), password: b"secret".to_vec() }
+fn key(realm: &str, domain: Option<&str>) -> Key {
+    let domains = domain.into_iter().map(|domain| domain.as_bytes().to_vec()).collect();
+    Key { realm: realm.into(), domains, username: b"gateway".to_vec(), password: b"secret".to_vec() }
 }
 
 fn keyring(keys: &[Key]) -> Keyring {
@@ -229,7 +230,7 @@ fn the_next_nonce_is_used_and_a_wrong_rspauth_harms_nobody() {
     let mut second = Sent::default();
     second.send(&mut keyring, &PLACE);
     assert_eq!((second.param("nonce"), second.param("nc")), (vec!["n2"], vec!["00000001"]));
-    // RFC 7616 section 3.4.2: A1 keeps the nonce of the challenge. Computed with Python's hashlib.
+    // RFC 7616 section 3.4.2: A1 keeps the nonce of the challenge.
     let cnonce = second.param("cnonce")[0].to_owned();
     let a1 = hex(&[&hex(&["gateway", "sip.example", "secret"]), "n1", &cnonce]);
     let a2 = hex(&["MESSAGE", "sip:juliet@sip.example"]);
@@ -259,12 +260,14 @@ fn hex(parts: &[&str]) -> String {
 
 #[test]
 fn credentials_go_to_those_who_asked_only() {
-    let mut keyring = keyring(&[key("proxy.example", Some(1)), key("sip.example", None)]);
+    let mut keyring = keyring(&[key("proxy.example", Some("sip.example")), key("sip.example", None)]);
     let trunk = Place { way: 1, ..PLACE };
+    let other = Place { domain: b"other.example", ..trunk };
     let mut sent = Sent::default();
-    assert_eq!(sent.answered(&mut keyring, &PLACE, &proxy("n", "")), Err(Unanswered::NoAccount), "another way");
+    assert_eq!(sent.answered(&mut keyring, &other, &proxy("n", "")), Err(Unanswered::NoAccount), "for another domain");
     assert_eq!(sent.answered(&mut keyring, &trunk, &proxy("n", "")), Ok(()));
     assert_eq!(sent.answered(&mut keyring, &trunk, &challenge(Role::Server, "sip.example", "s", "")), Ok(()));
+    assert_eq!(sent.answered(&mut keyring, &trunk, &challenge(Role::Proxy, "sip.example", "p", "")), Ok(()));
     let mut nonces = |place: &Place<'_>| {
         let mut sent = Sent::default();
         sent.send(&mut keyring, place);
@@ -272,9 +275,22 @@ fn credentials_go_to_those_who_asked_only() {
         nonces.sort_unstable();
         nonces
     };
-    assert_eq!(nonces(&Place { domain: b"SIP.example", ..trunk }), ["n", "s"]);
-    assert_eq!(nonces(&Place { domain: b"other.example", ..trunk }), ["n"], "a server's realm stays with its domain");
-    assert_eq!(nonces(&PLACE), [""; 0]);
+    assert_eq!(nonces(&Place { domain: b"SIP.example", ..trunk }), ["n", "p", "s"]);
+    assert_eq!(nonces(&other), ["p"], "a server's realm stays with its domain, and so does an account that has one");
+    assert_eq!(nonces(&PLACE), [""; 0], "another way");
+}
+
+#[test]
+fn the_account_of_a_domain_goes_before_that_of_all() {
+    let own = Key { username: b"own".to_vec(), ..key("proxy.example", Some("SIP.example")) };
+    let mut keyring = keyring(&[key("proxy.example", None), own]);
+    for (domain, username) in [("sip.example", "own"), ("other.example", "gateway")] {
+        let place = Place { way: 0, domain: domain.as_bytes() };
+        let mut sent = Sent::default();
+        assert_eq!(sent.answered(&mut keyring, &place, &proxy("n", "")), Ok(()));
+        sent.send(&mut keyring, &place);
+        assert_eq!(sent.lines.matches(&format!("username=\"{username}\"")).count(), 1, "{}", sent.lines);
+    }
 }
 
 #[test]
