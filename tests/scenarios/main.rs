@@ -1,5 +1,6 @@
 //! One behaviour per file, named by what the user sees, on the simulated network with virtual time.
 
+mod address_properties;
 mod address_tables;
 mod addresses;
 mod barrier;
@@ -29,5 +30,6 @@ mod sip_over_tcp;
 mod sip_requests;
 mod tables;
 mod texts;
+mod two_gateways;
 mod xmpp_stanzas;
 mod xmpp_streams;

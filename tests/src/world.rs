@@ -142,13 +142,18 @@ impl World {
     }
 
     /// A world whose server has not answered yet.
-    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
     pub fn disconnected(change: impl FnOnce(&mut engine::Settings)) -> Self {
+        Self::seeded([7; 16], change)
+    }
+
+    /// The same with a seed of its own: gateways of one seed know each other's identifiers, others do not.
+    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
+    pub fn seeded(seed: turn::Seed, change: impl FnOnce(&mut engine::Settings)) -> Self {
         let mut settings = settings();
         change(&mut settings);
         let now = Instant::now();
         let mut world = Self {
-            engine: Engine::new(settings, [7; 16], now),
+            engine: Engine::new(settings, seed, now),
             now,
             datagrams: VecDeque::new(),
             connects: VecDeque::new(),

@@ -171,10 +171,46 @@ fn what_cannot_be_together_is_named() {
         ),
         ("[answers]\nredirect_to = [\"b.example\"]".into(), "answers.redirect_to", "never match"),
         ("[answers]\nredirect_to = [\"sip.example\"]".into(), "answers.redirect_to", "is no [[xmpp_domain]]"),
+        (domain("xmpp", "name = \"*\"\nnumbers = \"tel\""), "xmpp_domain[2].numbers", "a domain that is named"),
+        (
+            domain(
+                "xmpp",
+                "name = \"b.example\"\nnumbers = \"tel\"\n[[xmpp_domain]]\nname = \"c.example\"\nnumbers = \"plain\"",
+            ),
+            "xmpp_domain[3].numbers",
+            "another [[xmpp_domain]]",
+        ),
+        (domain("xmpp", "name = \"b.example\"\nnumbers = true"), "xmpp_domain[2].numbers", "must be \"no\" or"),
         ("[[sip.trusted]]\nnetworks = [\"10.0.0.1/8\"]".into(), "sip.trusted[1].networks[1]", "write \"10.0.0.0/8\""),
     ] {
         let told = wrong(&format!("{LEAST}{added}"));
         assert!(told.iter().any(|(at, why)| at == key && why.contains(what)), "{added}\n{told:?}");
+    }
+}
+
+/// The file may spell a domain in any way. The core and SIP get A-labels, the XMPP server U-labels (RFC 7622 3.2.1).
+#[test]
+fn international_domains_and_addresses_are_domains() {
+    let text = LEAST
+        .replacen("domain = \"sip.example\"", "domain = \"XN--BCHER-KVA.example\"", 1)
+        .replacen("name = \"sip.example\"", "name = \"B\u{fc}cher.example.\"\nnumbers = \"phone\"", 1)
+        .replacen("name = \"xmpp.example\"", "name = \"[2001:DB8:0::1]\"\nnumbers = \"tel\"", 1);
+    let config = read(&text).unwrap();
+    assert_eq!(config.sip_domains[0].name.as_deref(), Some("xn--bcher-kva.example"));
+    assert_eq!(config.xmpp_domains[0].name.as_deref(), Some("[2001:db8::1]"));
+    let settings = gateway::assembly::engine_settings(&config, &[([192, 0, 2, 1], 5060).into()]);
+    assert_eq!(settings.xmpp.links[0].component.domain, "b\u{fc}cher.example");
+    let numbers = |numbers: Option<sip_connector::Numbers>| numbers.map(|numbers| (numbers.domain, numbers.form));
+    let phone = ("xn--bcher-kva.example".into(), sip_connector::NumberForm::Phone);
+    assert_eq!(numbers(settings.sip.native_numbers), Some(phone));
+    let tel = ("[2001:db8::1]".into(), sip_connector::NumberForm::Tel);
+    assert_eq!(numbers(settings.sip.foreign_numbers), Some(tel));
+    for no_domain in ["a b", "xn--.example", "[fe80::1%25eth0]", "a..example"] {
+        let told = wrong(&LEAST.replace("name = \"xmpp.example\"", &format!("name = \"{no_domain}\"")));
+        assert!(
+            told.iter().any(|(at, what)| at == "xmpp_domain[1].name" && what.contains("a domain name")),
+            "{told:?}"
+        );
     }
 }
 

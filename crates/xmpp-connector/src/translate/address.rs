@@ -146,6 +146,7 @@ fn write(
 mod tests {
     use super::*;
     use cpim::{DomainPattern, Presentation, Rule};
+    use std::collections::BTreeMap;
 
     fn table(rule: Rule) -> Presentations {
         Presentations::new(vec![Presentation {
@@ -241,6 +242,36 @@ mod tests {
             let address = ImUri::from_parts(local.into(), "xmpp.example".into()).unwrap();
             assert_eq!(write_native(&address, &mut Vec::new()), Err(AddressError::Malformed), "{local:?}");
         }
+    }
+
+    /// One SIP user, one JID, for each character there is: alone, and between letters (not the ideographs and syllables,
+    /// which are all alike and take long).
+    #[test]
+    fn every_character_of_unicode_has_one_jid_or_none() {
+        let same = table(Rule::Same);
+        let mut jids: BTreeMap<String, String> = BTreeMap::new();
+        let mut count = 0;
+        for character in (0..=0x10_ffff).filter_map(char::from_u32) {
+            let alike = matches!(character, '\u{3400}'..='\u{d7ff}' | '\u{20000}'..='\u{3ffff}');
+            let between = (!alike).then(|| format!("x{character}x"));
+            for user in between.into_iter().chain([character.to_string()]) {
+                let Ok(address) = ImUri::from_parts(user.as_str().into(), "sip.example".into()) else { continue };
+                let mut jid = Vec::new();
+                if write_presented(&address, &same, &mut jid).is_err() {
+                    continue;
+                }
+                count += 1;
+                let jid = String::from_utf8(jid).unwrap();
+                let parsed = JidParts::parse(&jid).unwrap();
+                assert_eq!(parsed.to_string(), jid, "{user:?}: enforced before a server sees it");
+                let folded = fold_case(&user).into_owned();
+                assert_eq!(to_cpim(&parsed, &same).unwrap().local(), folded, "{user:?}");
+                if let Some(other) = jids.insert(jid, folded.clone()) {
+                    assert_eq!(other, folded, "{user:?}");
+                }
+            }
+        }
+        assert!(count > 100_000, "{count}");
     }
 
     proptest::proptest! {

@@ -20,13 +20,15 @@ pub(super) fn is_local(text: &str) -> bool {
         && keeps_direction(text)
 }
 
-/// Whether a domainpart is a name of letters, digits, hyphens and underscores, in lower case, as names in the wild are.
+/// Whether a domainpart is a name of letters, digits, hyphens and underscores, in lower case, as names in the wild are, and
+/// no A-label is among its labels.
 pub(super) fn is_ascii_domain(text: &str) -> bool {
     text.len() <= PART_MAX
         && text.split('.').all(|label| {
             (1..=super::LABEL_MAX).contains(&label.len())
                 && !label.starts_with('-')
                 && !label.ends_with('-')
+                && !label.starts_with("xn--")
                 && label.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"-_".contains(&b))
         })
 }
