@@ -7,6 +7,7 @@ mod barrier;
 mod book;
 mod configuration;
 mod content;
+mod content_tables;
 mod dialects;
 mod evidence;
 mod forged_senders;
