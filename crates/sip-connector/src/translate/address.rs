@@ -108,7 +108,7 @@ impl Rules {
         }
         let local = unescape(uri.user.ok_or(AddressError::NoUser)?)?;
         let domain = std::str::from_utf8(uri.host).map_err(|_| AddressError::Malformed)?;
-        let address = self.presentations.recover(local, Cow::Borrowed(domain))?;
+        let address = self.presentations.recover(local, without_third_colon(domain))?;
         let is_phone = || matches!(uri.param("user"), Some(Some(value)) if value.eq_ignore_ascii_case(b"phone"));
         match self.numbers(party) {
             Some(numbers) if *numbers.domain == *address.domain() && is_phone() => respelled(address),
@@ -135,6 +135,14 @@ impl Rules {
         let presented = self.presentations.present(address)?;
         write(&presented, self.form(Party::Foreign, address), out);
         Ok(())
+    }
+}
+
+/// The grammar of RFC 3261 lets an IPv6 reference have one colon too many, and RFC 5118 section 4.10 asks to bear with it.
+fn without_third_colon(host: &str) -> Cow<'_, str> {
+    match host.starts_with('[') && host.contains(":::") {
+        true => Cow::Owned(host.replacen(":::", "::", 1)),
+        false => Cow::Borrowed(host),
     }
 }
 
