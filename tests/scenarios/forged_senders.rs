@@ -10,6 +10,39 @@ fn a_stranger_on_the_network_is_refused() {
     assert!(world.take_stanza().is_none());
 }
 
+/// RFC 3261 section 8.2.7: strangers are answered without state. They fill no table, and have us write to nobody twice.
+#[test]
+fn a_stranger_is_answered_and_forgotten() {
+    let mut world = World::with(|settings| {
+        settings.sip.endpoint.max_finished = 100;
+        settings.sip.endpoint.max_refused = 10_000;
+    });
+    let stranger = std::net::SocketAddr::from(([203, 0, 113, 5], 5060));
+    for n in 0..500 {
+        let request = message(n, "romeo@xmpp.example", "hello");
+        let (request, expected) = match n % 4 {
+            0 => (request, 403),
+            1 => (request.replace("MESSAGE", "INVITE"), 405),
+            2 => (request.replace("MESSAGE", "OPTIONS"), 200),
+            _ => (request.replace("romeo@xmpp", "romeo@elsewhere"), 404),
+        };
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            world.sends_from(stranger, &request);
+            answers.push(world.take_datagram().expect("an answer"));
+            assert_eq!(world.take_datagram(), None);
+        }
+        assert_eq!(entente_tests::world::status(&answers[0]), Some(expected), "{}", answers[0]);
+        assert_eq!(answers[0], answers[1], "whoever asks again is told the same");
+    }
+    assert_eq!(world.engine.counters().sip.overloaded, 0);
+    assert!(world.take_stanza().is_none());
+    // No refusal is repeated to whoever may never have asked.
+    world.assert_quiet();
+    world.proxy_sends(message(501, "romeo@xmpp.example", "hello"));
+    assert!(world.take_stanza().is_some(), "there is room for others");
+}
+
 #[test]
 fn a_message_that_loops_back_is_refused() {
     let mut world = World::new();

@@ -225,10 +225,13 @@ impl Connector {
             endpoint::Event::None => Event::None,
             endpoint::Event::Request { transaction, request, essentials, hash } => {
                 let near = transaction.data().as_ffi();
+                let origin = self.origin(flow);
+                // Whatever a stranger asks is refused or tells what anybody may know, so the answer is the same each time.
+                if origin.proof == Proof::Nothing {
+                    self.stack.endpoint.make_stateless(transaction);
+                }
                 match self.on_request(&request, &essentials, hash) {
-                    Ok(Asked::Message(message)) => {
-                        Event::Message(Incoming { origin: self.origin(flow), near, message })
-                    }
+                    Ok(Asked::Message(message)) => Event::Message(Incoming { origin, near, message }),
                     Ok(Asked::Options(destination)) => Event::Options { near, destination },
                     Err(answer) => {
                         self.stack.endpoint.respond(now, transaction, &answer, out);

@@ -407,6 +407,13 @@ impl Endpoint {
         self.give_scratch(text);
     }
 
+    /// Answers a request without state (8.2.7), once it is answered: nothing is kept of it, and its answer is not repeated by
+    /// itself. Its retransmission comes out as a new request, and has to lead to the same answer. For requests from strangers,
+    /// which must not fill the tables, or have us write to others again and again.
+    pub fn make_stateless(&mut self, transaction: ServerKey) {
+        self.open.keep_nothing(transaction);
+    }
+
     /// Forgets a request that came out, without an answer: for a proxy all whose branches have timed out, which must not say
     /// so (RFC 4320 4.2).
     pub fn abandon(&mut self, transaction: ServerKey) {

@@ -15,9 +15,9 @@ pub(crate) struct Row {
     /// See [`Keys::merge_hash`](super::key::Keys::merge_hash).
     merge_hash: Option<u64>,
     pub(crate) way: Way,
-    /// Whether Timer J applies: the transport may repeat requests.
+    /// Whether Timer J applies: the transport may repeat requests, and their answers are to be kept.
     pub(crate) repeats: bool,
-    /// Whether a refusal wants an ACK.
+    /// Whether a refusal is repeated until its ACK.
     pub(crate) invite: bool,
     /// The provisional response has been sent.
     pub(crate) proceeding: bool,
@@ -94,6 +94,14 @@ impl Open {
         let place = |&key: &ServerKey| self.rows.get(key).is_some_and(|row: &Row| row.identity == identity);
         let key = *self.index.find(identity.key as u64, place)?;
         self.rows.get_mut(key)
+    }
+
+    /// Nothing of this transaction is kept once it is answered.
+    pub(crate) fn keep_nothing(&mut self, key: ServerKey) {
+        if let Some(row) = self.rows.get_mut(key) {
+            row.repeats = false;
+            row.invite = false;
+        }
     }
 
     /// Whether any transaction has this key, whatever its request is.

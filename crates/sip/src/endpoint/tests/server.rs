@@ -385,6 +385,28 @@ fn full_tables_answer_503_without_a_transaction() {
     stage.assert_empty();
 }
 
+/// RFC 3261 8.2.7.
+#[test]
+fn what_is_answered_without_state_leaves_nothing() {
+    let mut stage = Stage::new();
+    for method in ["MESSAGE", "INVITE"] {
+        let text = Text { method, body: String::new(), ..Text::default() }.print();
+        let mut answers = Vec::new();
+        for _ in 0..2 {
+            let transaction = stage.accept(udp(5061), &text);
+            stage.endpoint.make_stateless(transaction);
+            assert_eq!(stage.receive(udp(5061), &text), Got::Nothing, "open, it is a transaction like any other");
+            assert_eq!(stage.sent(), []);
+            stage.respond(transaction, &Answer::new(403));
+            answers.push(stage.one());
+            assert_eq!((stage.endpoint.ongoing(), stage.endpoint.finished(), stage.endpoint.refused()), (0, 0, 0));
+            assert_eq!(stage.endpoint.poll_timeout(), None);
+        }
+        assert_eq!(answers[0], answers[1], "the same request, the same tag");
+    }
+    stage.assert_empty();
+}
+
 #[test]
 fn streams_keep_no_finished_transactions() {
     let mut stage = Stage::new();
