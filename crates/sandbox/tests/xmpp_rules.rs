@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD as BASE64;
 use sandbox::xmpp::{Settings, XmppDomain};
 use sha1::{Digest, Sha1};
 use std::collections::BTreeMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 use turn::{Action, CloseCause, Input, Machine, Minter, SocketId, StreamId};
 
 const CLIENTS: SocketId = SocketId(0);
@@ -27,12 +27,17 @@ struct World {
 }
 
 impl World {
-    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
     fn new() -> Self {
+        Self::with(|_| {})
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
+    fn with(change: impl FnOnce(&mut Settings)) -> Self {
         let mut settings = Settings::new("xmpp.example");
         settings.clients = vec![CLIENTS];
         settings.components = vec![COMPONENTS];
         settings.secrets = vec![("sip.example".into(), "hidden".into())];
+        change(&mut settings);
         let now = Instant::now();
         let mut domain = XmppDomain::new(settings, Minter::new([6; 16]), (now, 1_795_202_982));
         for user in ["juliet", "romeo", "nurse"] {
@@ -86,6 +91,12 @@ impl World {
         self.peers.get_mut(name).expect("a peer").waiting = data[consumed..].to_vec();
         self.turn();
         self.hear(name)
+    }
+
+    /// Lets time pass.
+    fn wait(&mut self, span: Duration) {
+        self.now += span;
+        self.turn();
     }
 
     fn hear(&mut self, name: &str) -> String {
@@ -202,7 +213,8 @@ fn the_whole_table_of_message_delivery() {
     const SE: &[&str] = &["S", "E"];
     const OE: &[&str] = &["O", "E"];
     const FIRST: &[&str] = &["0"];
-    let rows: [Row; 13] = [
+    let rows: [Row; 14] = [
+        (&[], "nobody@xmpp.example", [SE, SE, E, S]),
         (&[], "nobody@xmpp.example/x", [SE, SE, SE, SE]),
         (&[], "romeo@xmpp.example", [OE, OE, E, S]),
         (&[], "romeo@xmpp.example/gone", [SE, OE, SE, SE]),
@@ -407,13 +419,11 @@ fn what_is_settled_is_answered_for_the_user() {
     assert_eq!(again, "<presence from='juliet@xmpp.example' to='bob@sip.example' type='subscribed'/>");
     assert_eq!(world.hear("balcony"), "", "the user is not asked twice");
     let end = world.say("sip", "<presence from='bob@sip.example' to='juliet@xmpp.example' type='unsubscribe'/>");
-    assert!(
-        end.starts_with("<presence from='juliet@xmpp.example' to='bob@sip.example' type='unsubscribed'/>"),
-        "{end}"
-    );
-    assert!(
-        end.contains("<presence from='juliet@xmpp.example/balcony' to='bob@sip.example' type='unavailable'/>"),
-        "{end}"
+    assert_eq!(
+        end,
+        "<presence from='juliet@xmpp.example/balcony' to='bob@sip.example' type='unavailable'/>\
+         <presence from='juliet@xmpp.example' to='bob@sip.example' type='unsubscribed'/>",
+        "she leaves before he is told that he will not see her (RFC 6121 3.2.2)"
     );
     let once_more = world.say("sip", "<presence from='bob@sip.example' to='juliet@xmpp.example' type='unsubscribe'/>");
     assert_eq!(once_more, "", "nothing is left to end");
@@ -421,4 +431,134 @@ fn what_is_settled_is_answered_for_the_user() {
     world.forget();
     world.say("sip", "<presence from='eve@sip.example' to='juliet@xmpp.example' type='subscribed'/>");
     assert_eq!(world.hear("balcony"), "");
+}
+
+/// RFC 6121 3.2.2: whoever may no longer see the user sees him leave first.
+#[test]
+fn who_takes_an_allowance_back_leaves_first() {
+    let mut world = World::new();
+    world.attach();
+    world.come("balcony", "juliet");
+    world.come("chamber", "juliet");
+    world.say("sip", "<presence from='bob@sip.example' to='juliet@xmpp.example' type='subscribe'/>");
+    world.say("balcony", "<presence to='bob@sip.example' type='subscribed'/>");
+    world.forget();
+    world.say("balcony", "<presence to='bob@sip.example' type='unsubscribed'/>");
+    assert_eq!(
+        world.hear("sip"),
+        "<presence from='juliet@xmpp.example/balcony' to='bob@sip.example' type='unavailable'/>\
+         <presence from='juliet@xmpp.example/chamber' to='bob@sip.example' type='unavailable'/>\
+         <presence from='juliet@xmpp.example' to='bob@sip.example' type='unsubscribed'/>"
+    );
+}
+
+/// RFC 6121 8.5.3.2.2: what somebody allows or ends at a resource that is gone, he says to nobody.
+#[test]
+fn only_a_request_counts_at_a_resource_that_is_gone() {
+    let mut world = World::new();
+    world.attach();
+    world.come("balcony", "juliet");
+    world.say("balcony", "<presence to='bob@sip.example' type='subscribe'/>");
+    world.forget();
+    let say = |world: &mut World, to: &str, kind: &str| {
+        world.say("sip", &format!("<presence from='bob@sip.example' to='{to}' type='{kind}'/>"));
+        world.hear("balcony")
+    };
+    for kind in ["subscribed", "unsubscribed", "unsubscribe"] {
+        assert_eq!(say(&mut world, "juliet@xmpp.example/gone", kind), "", "{kind}");
+    }
+    let asked = say(&mut world, "juliet@xmpp.example/gone", "subscribe");
+    assert!(asked.contains("<presence from='bob@sip.example' to='juliet@xmpp.example' type='subscribe'/>"), "{asked}");
+    let allowed = say(&mut world, "juliet@xmpp.example/balcony", "subscribed");
+    assert!(allowed.contains("<item jid='bob@sip.example' subscription='to'/>"), "{allowed}");
+}
+
+/// RFC 6121 3.1.2: a request that may have been lost is sent again with the next resource.
+#[test]
+fn a_request_without_an_answer_is_sent_again() {
+    let mut world = World::new();
+    world.attach();
+    world.come("balcony", "juliet");
+    world.say("balcony", "<presence to='bob@sip.example' type='subscribe' id='s'/>");
+    let request = "<presence from='juliet@xmpp.example' to='bob@sip.example' type='subscribe'";
+    assert!(world.hear("sip").contains(request));
+    world.come("chamber", "juliet");
+    let heard = world.hear("sip");
+    assert_eq!(heard.matches(request).count(), 1, "{heard}");
+    world.say("sip", "<presence from='bob@sip.example' to='juliet@xmpp.example' type='subscribed'/>");
+    world.come("garden", "juliet");
+    let heard = world.hear("sip");
+    assert_eq!(heard.matches("type='subscribe'").count(), 0, "{heard}");
+}
+
+/// RFC 6121 2.1.3.
+#[test]
+fn who_asks_for_the_roster_names_no_item() {
+    let mut world = World::new();
+    world.login("balcony", "juliet", Some("balcony"));
+    for query in [
+        "<query xmlns='jabber:iq:roster'><item jid='romeo@xmpp.example'/></query>",
+        "<r:query xmlns:r='jabber:iq:roster'><x xmlns='urn:x'/><r:item jid='romeo@xmpp.example'/></r:query>",
+    ] {
+        let heard = world.say("balcony", &format!("<iq type='get' id='r'>{query}</iq>"));
+        assert!(heard.contains("id='r' type='error'><error type='modify'><bad-request "), "{heard}");
+    }
+    let heard = world
+        .say("balcony", "<iq type='get' id='r'><query xmlns='jabber:iq:roster'><item xmlns='urn:x'/></query></iq>");
+    assert!(heard.contains("id='r' type='result'"), "{heard}");
+}
+
+/// RFC 6120 7.6.2.1 and 7.7.3: a resource too many is refused, and may be asked for again, five times.
+#[test]
+fn a_resource_too_many_is_refused_and_may_be_asked_for_again() {
+    const BIND: &str = "<iq type='set' id='b'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
+    let mut world = World::with(|settings| settings.resources = 1);
+    assert!(world.login("balcony", "juliet", Some("balcony")).contains("<jid>juliet@xmpp.example/balcony</jid>"));
+    let refused = |heard: &str| heard.contains("id='b' type='error'><error type='wait'><resource-constraint ");
+    assert!(refused(&world.login("chamber", "juliet", Some("chamber"))));
+    for _ in 0..4 {
+        let heard = world.say("chamber", BIND);
+        assert!(refused(&heard) && !heard.contains("<stream:error>"), "{heard}");
+    }
+    world.say("balcony", "</stream:stream>");
+    let heard = world.say("chamber", BIND);
+    assert!(heard.contains("<jid>juliet@xmpp.example/"), "there is room now: {heard}");
+
+    assert!(refused(&world.login("garden", "juliet", Some("garden"))));
+    for _ in 0..4 {
+        assert!(refused(&world.say("garden", BIND)));
+    }
+    let heard = world.say("garden", BIND);
+    assert!(refused(&heard), "{heard}");
+    assert!(heard.contains("<policy-violation ") && heard.ends_with("</stream:stream>"), "{heard}");
+}
+
+/// XEP-0199 4.1: a client that is silent for long is asked whether it is there; whatever it says counts.
+#[test]
+fn a_client_that_says_nothing_is_asked_and_then_cut_off() {
+    let mut world = World::new();
+    world.come("balcony", "juliet");
+    world.come("tomb", "romeo");
+    world.forget();
+    for _ in 0..3 {
+        world.wait(Duration::from_secs(121));
+        let ping = world.hear("balcony");
+        assert!(ping.starts_with("<iq from='xmpp.example' to='juliet@xmpp.example/balcony' id='ping-"), "{ping}");
+        assert!(ping.ends_with(" type='get'><ping xmlns='urn:xmpp:ping'/></iq>"), "{ping}");
+        let id = ping.split(" id='").nth(1).and_then(|rest| rest.split('\'').next()).expect("an id").to_owned();
+        let answer = "<error type='cancel'><service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error>";
+        world.say("balcony", &format!("<iq type='error' to='xmpp.example' id='{id}'>{answer}</iq>"));
+        // White space is a word too.
+        world.say("tomb", " ");
+        world.forget();
+        world.wait(Duration::from_secs(31));
+        assert_eq!(world.hear("balcony") + &world.hear("tomb"), "");
+    }
+    world.wait(Duration::from_secs(121));
+    assert!(world.hear("tomb").contains("<ping "));
+    world.say("balcony", " ");
+    world.wait(Duration::from_secs(31));
+    let end = world.hear("tomb");
+    assert!(end.contains("<connection-timeout ") && end.ends_with("</stream:stream>"), "{end}");
+    assert!(!world.domain.is_available("romeo") && world.domain.is_available("juliet"));
 }

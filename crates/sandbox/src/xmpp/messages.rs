@@ -21,7 +21,12 @@ impl XmppDomain {
         // RFC 6121 8.4 and 8.5.1: nobody reads at the domain itself, and nobody has that name.
         let user = parcel.to.local.as_deref().unwrap_or_default();
         if self.accounts.find(user).is_none() {
-            return refuse(self);
+            // 8.5.4: news for nobody are no news.
+            let is_user = parcel.to.local.is_some() && parcel.to.resource.is_none();
+            if message.kind != MessageType::Headline || !is_user {
+                refuse(self);
+            }
+            return;
         }
         // 8.5.3.1
         if let Some(resource) = &parcel.to.resource

@@ -54,6 +54,8 @@ pub struct Settings {
     pub unsent: usize,
     /// Messages that are kept for one user who is away.
     pub offline: usize,
+    /// Resources that one user can have connected.
+    pub resources: usize,
 }
 
 impl Settings {
@@ -68,6 +70,7 @@ impl Settings {
             limits: Limits::default(),
             unsent: 4 << 20,
             offline: 100,
+            resources: 32,
         }
     }
 }

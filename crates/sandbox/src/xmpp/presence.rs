@@ -98,6 +98,15 @@ impl XmppDomain {
             account.roster.iter().filter(|(_, item)| item.to).map(|(address, _)| address.clone()).collect();
         let asking: Vec<(String, Envelope)> =
             account.asking.iter().map(|(address, envelope)| (address.clone(), envelope.clone())).collect();
+        // RFC 6121 3.1.2: a request without an answer may have been lost.
+        let waiting: Vec<String> =
+            account.roster.iter().filter(|(_, item)| item.pending_out).map(|(address, _)| address.clone()).collect();
+        let request = bare_presence("subscribe");
+        for contact in waiting {
+            let Ok(to) = JidParts::parse(&contact) else { continue };
+            let parcel = Parcel { origin: None, from: &own_bare, to: &to, id: "", envelope: &request };
+            self.route_presence(parcel, PresenceType::Subscribe);
+        }
         let probe = bare_presence("probe");
         for contact in seen {
             let Ok(to) = JidParts::parse(&contact) else { continue };
@@ -166,6 +175,11 @@ impl XmppDomain {
             return;
         }
         if let Some(step) = step(kind) {
+            // RFC 6121 8.5.3.2.2: of what is for a resource that is gone, only a request is for the user.
+            let is_gone = parcel.to.resource.as_ref().is_some_and(|resource| self.connected(user, resource).is_none());
+            if is_gone && step != Step::Subscribe {
+                return;
+            }
             return self.on_subscription(parcel, step);
         }
         if kind == PresenceType::Probe {
@@ -247,14 +261,18 @@ impl XmppDomain {
         if matches!(step, Step::Subscribed | Step::Unsubscribed) {
             account.asking.remove(&address);
         }
+        // RFC 6121 3.2.2: who may no longer see the user sees him leave before he is told so.
+        if lost {
+            self.tell(&user, contact, false);
+        }
         if effect.pass {
             self.route_presence(parcel, kind_of(step));
         }
         if changed && listed {
             self.push(&user, &address);
         }
-        if gained || lost {
-            self.tell(&user, contact, gained);
+        if gained {
+            self.tell(&user, contact, true);
         }
         true
     }
@@ -324,11 +342,11 @@ impl XmppDomain {
             self.push(user, &address);
         }
         if step == Step::Unsubscribe {
-            // A.3.2
-            self.reply(parcel, &own_bare, &contact, "unsubscribed");
             if had_from {
                 self.tell(user, &contact, false);
             }
+            // A.3.2
+            self.reply(parcel, &own_bare, &contact, "unsubscribed");
         }
     }
 

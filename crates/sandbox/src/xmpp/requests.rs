@@ -117,6 +117,7 @@ impl XmppDomain {
             }
             (IqType::Get, ROSTER, "query", Asked::OwnAccount) => {
                 let Some(origin) = parcel.origin else { return Err(Condition::InternalServerError) };
+                self.check_roster_get(origin, iq)?;
                 return Ok(self.roster_payload(origin, user_of(parcel.from)));
             }
             (IqType::Set, ROSTER, "query", Asked::OwnAccount) => {

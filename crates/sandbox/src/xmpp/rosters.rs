@@ -34,6 +34,13 @@ impl XmppDomain {
         payload
     }
 
+    /// RFC 6121 2.1.3: who asks for the roster says nothing of its items.
+    pub(super) fn check_roster_get(&self, stream: StreamId, iq: &Iq<'_>) -> Result<(), Condition> {
+        let namespaces = self.peers.get(stream).map(|peer| peer.namespaces().clone()).unwrap_or_default();
+        let holds_item = holds_item(iq, &namespaces, &self.settings.limits).map_err(|_| Condition::BadRequest)?;
+        if holds_item { Err(Condition::BadRequest) } else { Ok(()) }
+    }
+
     /// A client changes one item (RFC 6121 2.3 to 2.5). What the result follows: the pushes and what a removal entails.
     pub(super) fn set_roster(&mut self, stream: StreamId, parcel: Parcel<'_>, iq: &Iq<'_>) -> Result<(), Condition> {
         let namespaces = self.peers.get(stream).map(|peer| peer.namespaces().clone()).unwrap_or_default();
@@ -111,6 +118,21 @@ impl XmppDomain {
             });
         }
     }
+}
+
+/// Whether there is an `<item/>` in the query.
+fn holds_item(iq: &Iq<'_>, namespaces: &StreamNamespaces, limits: &Limits) -> Result<bool, xml::Error> {
+    let mut reader = Reader::new(iq.raw, namespaces, limits)?;
+    reader.next()?;
+    while reader.next_child()? {
+        while reader.next_child()? {
+            if reader.is("jabber:iq:roster", "item") {
+                return Ok(true);
+            }
+            reader.skip_element()?;
+        }
+    }
+    Ok(false)
 }
 
 fn read_change(iq: &Iq<'_>, namespaces: &StreamNamespaces, limits: &Limits) -> Result<Change, Condition> {

@@ -2,16 +2,19 @@
 
 use super::XmppDomain;
 use super::envelope::Envelope;
+use std::time::{Duration, Instant};
 use turn::{Input, SocketId, StreamId, write_base32};
 use xml::StreamNamespaces;
 use xmpp::jid::JidParts;
-use xmpp::stanza::Stanza;
+use xmpp::stanza::{Condition, Stanza, write_ping};
 use xmpp::stream::StreamError;
 use xmpp::stream::client::{ClientAcceptor, ClientEvent};
 use xmpp::stream::component::{AcceptorEvent, ComponentAcceptor};
 
-/// Resources that one user can have connected.
-const RESOURCES_MAX: usize = 32;
+/// A client that has said nothing for so long is asked whether it is still there.
+const SILENCE: Duration = Duration::from_secs(120);
+/// How long it may take to say anything then.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// The other end of a stream.
 pub(super) enum Peer {
@@ -28,6 +31,10 @@ pub(super) struct Session {
     pub(super) interested: bool,
     /// Whom it sent presence to directly (RFC 6121 4.6).
     pub(super) directed: Vec<String>,
+    /// When something came from it last.
+    heard: Instant,
+    /// When it was asked whether it is there, and nothing has come since.
+    asked: Option<Instant>,
 }
 
 /// What a resource says of itself.
@@ -42,6 +49,13 @@ pub(super) struct Link {
     acceptor: ComponentAcceptor,
     /// Its domain, once it has authenticated.
     domain: Option<String>,
+}
+
+impl Session {
+    /// When its silence has lasted too long.
+    fn check_due(&self) -> Instant {
+        self.asked.map_or(self.heard + SILENCE, |asked| asked + ANSWER)
+    }
 }
 
 impl Peer {
@@ -69,7 +83,14 @@ impl XmppDomain {
             return self.output.close(stream);
         } else if self.settings.clients.contains(&listener) {
             let acceptor = ClientAcceptor::accept(self.client_settings.clone(), stream, self.now);
-            Peer::Client(Box::new(Session { acceptor, available: None, interested: false, directed: Vec::new() }))
+            Peer::Client(Box::new(Session {
+                acceptor,
+                available: None,
+                interested: false,
+                directed: Vec::new(),
+                heard: self.now,
+                asked: None,
+            }))
         } else if self.settings.components.contains(&listener) {
             let acceptor = ComponentAcceptor::accept(self.component_settings.clone(), stream, self.now);
             Peer::Component(Box::new(Link { acceptor, domain: None }))
@@ -100,6 +121,8 @@ impl XmppDomain {
     fn feed<'a>(&mut self, stream: StreamId, input: &Input<'a>) -> (usize, Happened<'a>) {
         match self.peers.get_mut(stream) {
             Some(Peer::Client(session)) => {
+                session.heard = self.now;
+                session.asked = None;
                 let (used, event) =
                     session.acceptor.handle_input(input, &self.accounts, &mut self.minter, &mut self.output);
                 let happened = match event {
@@ -145,8 +168,14 @@ impl XmppDomain {
         let Some(Peer::Client(session)) = self.peers.get(stream) else { return };
         let user = session.acceptor.user().unwrap_or_default().to_owned();
         let Some(connected) = self.accounts.find(&user).map(|account| account.sessions.len()) else { return };
-        if connected >= RESOURCES_MAX {
-            return self.fail(stream, StreamError::ResourceConstraint, "too many resources");
+        // RFC 6120 7.6.2.1
+        if connected >= self.settings.resources {
+            if let Some(Peer::Client(session)) = self.peers.get_mut(stream)
+                && !session.acceptor.refuse_bind(Condition::ResourceConstraint, &mut self.output)
+            {
+                self.gone.push(stream);
+            }
+            return;
         }
         let resource = match wanted {
             Some(wanted) if self.connected(&user, &wanted).is_none() => wanted,
@@ -162,6 +191,7 @@ impl XmppDomain {
         if let Some(account) = self.accounts.find_mut(&user) {
             account.sessions.push(stream);
         }
+        self.arm(stream);
     }
 
     /// A component that comes while another one serves its domain is turned away.
@@ -274,16 +304,39 @@ impl XmppDomain {
         if over {
             self.end(stream);
         }
+        self.look_after(stream);
         self.arm(stream);
+    }
+
+    /// Asks a client that has been silent for long whether it is there (XEP-0199 4.1), and ends the stream of one that says
+    /// nothing at all: whatever it says counts.
+    fn look_after(&mut self, stream: StreamId) {
+        let now = self.now;
+        let Some(session) = self.session_mut(stream).filter(|session| session.acceptor.is_bound()) else { return };
+        match session.check_due() {
+            due if due > now => {}
+            _ if session.asked.is_some() => self.fail(stream, StreamError::ConnectionTimeout, "no answer"),
+            _ => {
+                session.asked = Some(now);
+                let to = session.acceptor.address().to_owned();
+                let mut id = b"ping-".to_vec();
+                write_base32(self.minter.mint(), 12, &mut id);
+                let domain = self.settings.domain.clone();
+                self.send(stream, |out| {
+                    write_ping(domain.as_bytes(), to.as_bytes(), &id, out);
+                });
+            }
+        }
     }
 
     fn arm(&mut self, stream: StreamId) {
         let due = match self.peers.get(stream) {
-            Some(Peer::Client(session)) => session.acceptor.poll_timeout(),
-            Some(Peer::Component(link)) => link.acceptor.poll_timeout(),
+            Some(Peer::Client(session)) if session.acceptor.is_bound() => Some(session.check_due()),
+            Some(Peer::Client(session)) => session.acceptor.poll_timeout().map(|(due, _)| due),
+            Some(Peer::Component(link)) => link.acceptor.poll_timeout().map(|(due, _)| due),
             None => None,
         };
-        if let Some((due, _)) = due {
+        if let Some(due) = due {
             self.timers.arm(self.now, due, stream);
         }
     }

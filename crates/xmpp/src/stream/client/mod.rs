@@ -22,7 +22,7 @@ mod tests;
 use crate::jid::JidParts;
 use crate::ns;
 use crate::sasl::{Accounts, Exchange};
-use crate::stanza::{Stanza, parse_stanza};
+use crate::stanza::{Condition, Stanza, parse_stanza};
 use crate::stream::StreamError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -53,6 +53,8 @@ pub struct ClientSettings {
     pub plain_in_clear: bool,
     /// Failed attempts to authenticate after which the stream ends (RFC 6120 6.4.5).
     pub tries: u32,
+    /// Refused bind requests after which one more ends the stream (RFC 6120 7.7.3: five to ten).
+    pub bind_retries: u32,
     /// How long a client may take until its resource is bound.
     pub negotiation: Duration,
     /// How long the peer may take to answer our end of the stream.
@@ -70,6 +72,7 @@ impl ClientSettings {
             tls: Tls::Required,
             plain_in_clear: false,
             tries: 3,
+            bind_retries: 5,
             negotiation: Duration::from_secs(30),
             closing: Duration::from_secs(5),
             unsent: 4 << 20,
@@ -104,7 +107,8 @@ pub enum Ended {
 pub enum ClientEvent<'a> {
     /// Nothing for the owner; all that could be consumed is.
     None,
-    /// The client wants a resource bound; the owner answers with [`ClientAcceptor::bind`] before its next input.
+    /// The client wants a resource bound; the owner answers with [`ClientAcceptor::bind`] or
+    /// [`ClientAcceptor::refuse_bind`] before its next input.
     Bind {
         /// The resourcepart it asks for, in normal form.
         resource: Option<String>,
@@ -155,6 +159,8 @@ pub struct ClientAcceptor {
     /// The `from` of a header that TLS protected (RFC 6120 6.4.6).
     claimed: Option<String>,
     failures: u32,
+    /// Bind requests that were refused.
+    refused_binds: u32,
     /// The full JID, once bound.
     address: String,
     deadline: Option<Instant>,
@@ -171,6 +177,7 @@ impl ClientAcceptor {
             user: None,
             claimed: None,
             failures: 0,
+            refused_binds: 0,
             address: String::new(),
             deadline: Some(now + settings.negotiation),
             stream,
@@ -252,6 +259,17 @@ impl ClientAcceptor {
         self.framer.set_limits(self.settings.limits);
         self.state = State::Bound;
         self.deadline = None;
+    }
+
+    /// Answers [`ClientEvent::Bind`] with an error, after which the client may ask again, so many times (RFC 6120 7.7.3);
+    /// `false` says that this was once too often, and that the stream is over.
+    #[must_use]
+    pub fn refuse_bind(&mut self, condition: Condition, out: &mut Output) -> bool {
+        let State::Binding { id } = std::mem::replace(&mut self.state, State::Unbound) else {
+            debug_assert!(false, "refuse_bind() answers ClientEvent::Bind");
+            return true;
+        };
+        self.count_refused_bind(&id, condition, out)
     }
 
     /// Writes to a bound client. A client that does not read is cut off; `false` says that the stream is over.

@@ -102,7 +102,11 @@ impl ClientAcceptor {
             }
             (State::Unbound, Request::Bind { id, resource: Err(()) }) => {
                 self.state = State::Unbound;
-                self.refuse(&id, Condition::BadRequest, out)
+                if self.count_refused_bind(&id, Condition::BadRequest, out) {
+                    ClientEvent::None
+                } else {
+                    ClientEvent::Ended(super::Ended::Error(StreamError::PolicyViolation))
+                }
             }
             (State::Unbound, Request::OtherIq { id, answer }) => {
                 self.state = State::Unbound;
@@ -249,6 +253,17 @@ impl ClientAcceptor {
     fn claim_holds(&self, user: &str) -> bool {
         let own = format!("{user}@{}", self.settings.domain);
         self.claimed.as_deref().is_none_or(|claimed| same_bare_jid(claimed, &own))
+    }
+
+    /// Refuses a bind request. `false` says that it was one too many, and that the stream is over.
+    pub(super) fn count_refused_bind(&mut self, id: &str, condition: Condition, out: &mut Output) -> bool {
+        self.refuse(id, condition, out);
+        self.refused_binds += 1;
+        let goes_on = self.refused_binds <= self.settings.bind_retries;
+        if !goes_on {
+            self.fail(StreamError::PolicyViolation, "too many attempts", out);
+        }
+        goes_on
     }
 
     fn refuse<'a>(&mut self, id: &str, condition: Condition, out: &mut Output) -> ClientEvent<'a> {
