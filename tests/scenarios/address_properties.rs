@@ -58,6 +58,7 @@ fn localparts() -> impl Strategy<Value = String> {
         "[\u{2600}-\u{26ff}\u{1f600}-\u{1f64f}a-z]{1,8}",
         "[+]?[0-9*#]{1,8}(;phone-context=[+]?[a-z0-9.]{1,6})?",
         "[^@/\\p{Cc}]{1,16}",
+        Just("\u{3c0}".repeat(511) + "x"),
     ]
 }
 

@@ -30,6 +30,7 @@ pub mod msgfmt;
 mod policy;
 mod presentation;
 mod relay;
+pub mod telephone;
 mod uri;
 
 pub use accepts::{AcceptedBy, Accepts, NotAType};

@@ -12,7 +12,7 @@
 //! Both directions work on plain text; the connector then escapes by its own protocol (`juliet\40sip.example` in a JID,
 //! `sip:romeo%40xmpp.example@…` in a SIP URI).
 
-use crate::{DomainPattern, ImUri, UriError};
+use crate::{DomainPattern, ImUri, UriError, canonical_domain};
 use std::borrow::Cow;
 
 /// How addresses of a domain are shown in the other world.
@@ -115,15 +115,19 @@ impl Presentations {
     /// user of this world otherwise. Domains may be spelled in any way that [`canonical_domain`](crate::canonical_domain)
     /// knows.
     pub fn recover<'a>(&self, local: Cow<'a, str>, domain: Cow<'a, str>) -> Result<ImUri<'a>, PresentationError> {
-        let address = ImUri::from_parts(local, domain)?;
-        let shown = self.rows.iter().find(|row| row.rule != Rule::Same && *row.shown_as == *address.domain());
+        let canonical = match domain {
+            Cow::Borrowed(domain) => canonical_domain(domain)?,
+            Cow::Owned(domain) => Cow::Owned(canonical_domain(&domain)?.into_owned()),
+        };
+        let shown = self.rows.iter().find(|row| row.rule != Rule::Same && *row.shown_as == *canonical);
         match shown {
-            None => Ok(address),
+            None => Ok(ImUri::from_parts(local, canonical)?),
             Some(Presentation { rule: Rule::Map, home: DomainPattern::Exactly(home), .. }) => {
-                Ok(ImUri::from_parts(address.into_local(), Cow::Owned(home.to_string()))?)
+                Ok(ImUri::from_parts(local, Cow::Owned(home.to_string()))?)
             }
             Some(Presentation { shown_as, .. }) => {
-                let (user, home) = address.local().rsplit_once('@').ok_or(PresentationError::NotEncoded)?;
+                // Each of the two parts in it may be as long as a part of an address can.
+                let (user, home) = local.rsplit_once('@').ok_or(PresentationError::NotEncoded)?;
                 let home = ImUri::from_parts(Cow::Owned(user.to_owned()), Cow::Owned(home.to_owned()))?;
                 let known = self.rows.iter().any(|row| {
                     row.rule == Rule::Encode && row.shown_as == *shown_as && row.home.matches(home.domain())
@@ -162,6 +166,11 @@ mod tests {
             assert_eq!(table.recover(Cow::Borrowed(local), Cow::Borrowed(domain)).unwrap(), uri);
         }
         let recover = |local: &'static str, domain: &'static str| table.recover(local.into(), domain.into());
+        let longest = "a".repeat(1023);
+        for (user, ok) in [(longest.clone(), true), (longest + "a", false)] {
+            let encoded = table.recover(format!("{user}@other.example").into(), "gw.example".into());
+            assert_eq!(encoded.is_ok(), ok);
+        }
         assert_eq!(recover("plain", "GW.example"), Err(PresentationError::NotEncoded));
         assert_eq!(recover("a@B\u{fc}cher.example", "gw.example.").unwrap().to_string(), "im:a@xn--bcher-kva.example");
         for no_domain in ["a@b c", "a@b;lr", "a@b:5060", "a@b>", "a@b\u{20ac}/", "a@-b", "a@b..c"] {

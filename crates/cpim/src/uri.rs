@@ -78,11 +78,6 @@ impl<'a> ImUri<'a> {
         &self.local
     }
 
-    /// The local part, unescaped, by itself.
-    pub(crate) fn into_local(self) -> Cow<'a, str> {
-        self.local
-    }
-
     /// The user of the same domain whose local part is `local`, which has to be legal.
     pub fn with_local(self, local: Cow<'a, str>) -> Result<Self, UriError> {
         Self::from_parts(local, self.domain)

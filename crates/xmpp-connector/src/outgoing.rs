@@ -143,11 +143,10 @@ impl Connector {
         let mut alternate = Vec::new();
         // An address at an IP address is where a device is, which is not for others to know (RFC 6120 section 13.10.1).
         let new_address = failure.alternate.as_ref().filter(|address| !is_location(address.domain()));
-        if let Some(address) = new_address {
-            alternate.extend_from_slice(b"xmpp:");
-            if address::write_presented(address, &self.settings.presentations, &mut alternate).is_err() {
-                alternate.clear();
-            }
+        if let Some(address) = new_address
+            && address::write_iri(address, &self.settings.presentations, &mut alternate).is_err()
+        {
+            alternate.clear();
         }
         let told = new_address.filter(|_| !alternate.is_empty()).map(ImUri::borrowed);
         let reason = match failure.reason {

@@ -1,8 +1,8 @@
 //! `[ Formal-name ] "<" URI ">"` (RFC 3862 section 4.1).
 
 use super::{FormatError, escape, is_absolute_uri, quoted_end};
-use crate::ImUri;
 use crate::uri::percent_decode;
+use crate::{ImUri, fold_case, telephone};
 use std::borrow::Cow;
 
 /// Somebody who is named in a message header.
@@ -28,6 +28,18 @@ impl<'a> Address<'a> {
         };
         let uri = rest.strip_prefix('<').and_then(|rest| rest.strip_suffix('>')).ok_or(FormatError::Address)?;
         if is_absolute_uri(uri) { Ok(Self { name, uri }) } else { Err(FormatError::Address) }
+    }
+
+    /// Whether this is `user`, as he was proven: by any URI of his, where case does not count and a telephone number may be
+    /// written with separators, as `tel:` too.
+    pub fn names(&self, user: &ImUri<'_>) -> bool {
+        let is_number = |text: &str| telephone::canonical(text).is_some_and(|number| number == fold_case(user.local()));
+        match (self.uri.split_once(':'), self.inbox()) {
+            (_, Some(inbox)) => inbox.same_user(user) || (inbox.domain() == user.domain() && is_number(inbox.local())),
+            // Which domain has the numbers is not said here; who sent the message is proven otherwise.
+            (Some((scheme, number)), None) => scheme.eq_ignore_ascii_case("tel") && is_number(number),
+            _ => false,
+        }
     }
 
     /// The instant inbox that the URI names, whether as `im:`, `pres:`, `sip:` or `sips:`: all of these are a user at a

@@ -183,10 +183,37 @@ fn addresses_of_every_form() {
         ("sip:c.example", None),
         ("im:?subject=x", None),
         ("sip:a%00@c.example", None),
+        ("sip:a@c%2eexample", None),
     ] {
         let value = format!("<{uri}>");
         let found = Address::parse(&value).unwrap().inbox().map(|inbox| inbox.to_string());
         assert_eq!(found.as_deref(), inbox, "{uri}");
+    }
+}
+
+#[test]
+fn a_user_is_named_by_any_uri_of_his() {
+    let users = ["im:Juliet@sip.example", "im:%C3%89lodie@sip.example", "im:+3012345@sip.example"];
+    let [juliet, elodie, number] = users.map(|text| crate::ImUri::parse(text).unwrap());
+    for (uri, user, named) in [
+        ("im:juliet@sip.example", &juliet, true),
+        ("sip:JULIET@SIP.example:5070;x=y", &juliet, true),
+        ("sip:juliet@pbx.example", &juliet, false),
+        ("im:juliette@sip.example", &juliet, false),
+        ("sip:%C3%A9lodie@sip.example", &elodie, true),
+        ("sip:elodie@sip.example", &elodie, false),
+        ("tel:+30-12345", &number, true),
+        ("TEL:+3012345;cpc=ordinary", &number, true),
+        ("sip:+30-12345@sip.example;user=phone", &number, true),
+        ("sip:+30-12345@pbx.example;user=phone", &number, false),
+        ("tel:+30-123456", &number, false),
+        ("tel:+3012345;ext=1", &number, false),
+        ("tel:3012345", &number, false),
+        ("tel:+3012345", &juliet, false),
+        ("urn:juliet@sip.example", &juliet, false),
+    ] {
+        let value = format!("<{uri}>");
+        assert_eq!(Address::parse(&value).unwrap().names(user), named, "{uri} {user}");
     }
 }
 

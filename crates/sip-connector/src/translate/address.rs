@@ -1,8 +1,7 @@
 //! URIs of SIP and the addresses of the core (RFC 7247 sections 6.2 to 6.5; `tel:` by a rule of our own).
 
-use cpim::{ImUri, PresentationError, Presentations, Presented, UriError};
+use cpim::{ImUri, PresentationError, Presentations, Presented, UriError, telephone};
 use sip::wire::print::escape_user;
-use sip::wire::telephone;
 use sip::wire::uri::{Scheme, Uri};
 use std::borrow::Cow;
 

@@ -19,7 +19,6 @@ mod oracles;
 mod parse;
 pub mod print;
 mod status;
-pub mod telephone;
 #[cfg(test)]
 mod torture;
 pub mod uri;

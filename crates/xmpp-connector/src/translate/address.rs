@@ -102,6 +102,24 @@ pub fn write_presented(
     write(&local, presented.domain, normal_local, out)
 }
 
+/// Appends the IRI (RFC 5122 section 2.2) of a foreign user as he is shown here.
+pub fn write_iri(address: &ImUri<'_>, presentations: &Presentations, out: &mut Vec<u8>) -> Result<(), AddressError> {
+    let mut jid = Vec::new();
+    let domain_start = write_presented(address, presentations, &mut jid)?;
+    let (local, domain) = jid.split_at(domain_start.saturating_sub(1));
+    out.extend_from_slice(b"xmpp:");
+    for &byte in local {
+        // `inodeid`: what is not ASCII stands as it is.
+        if byte.is_ascii_alphanumeric() || !byte.is_ascii() || b"-._~!$()*+,;=".contains(&byte) {
+            out.push(byte);
+        } else {
+            out.extend_from_slice(format!("%{byte:02X}").as_bytes());
+        }
+    }
+    out.extend_from_slice(domain);
+    Ok(())
+}
+
 /// Appends the bare JID of a user of this world.
 pub fn write_native(address: &ImUri<'_>, out: &mut Vec<u8>) -> Result<usize, AddressError> {
     write(address.local(), address.domain(), known_local, out)
@@ -241,6 +259,24 @@ mod tests {
         for local in [" edge", "edge ", " ", "  ", "\u{ff4a}uliet", "e\u{301}", "a\u{200d}b", "\u{2163}", "\u{2665} "] {
             let address = ImUri::from_parts(local.into(), "xmpp.example".into()).unwrap();
             assert_eq!(write_native(&address, &mut Vec::new()), Err(AddressError::Malformed), "{local:?}");
+        }
+    }
+
+    #[test]
+    fn an_iri_names_the_user_and_is_read_back() {
+        for (local, iri) in [
+            ("juliet", "xmpp:juliet@sip.example"),
+            ("o'malley", "xmpp:o%5C27malley@sip.example"),
+            ("f\u{fc}", "xmpp:f\u{fc}@sip.example"),
+            ("a%20b", "xmpp:a%2520b@sip.example"),
+            ("a#b?c", "xmpp:a%23b%3Fc@sip.example"),
+            ("[a]^`{|}\\", "xmpp:%5Ba%5D%5E%60%7B%7C%7D%5C@sip.example"),
+        ] {
+            let address = ImUri::from_parts(local.into(), "sip.example".into()).unwrap();
+            let mut out = Vec::new();
+            write_iri(&address, &table(Rule::Same), &mut out).unwrap();
+            assert_eq!(String::from_utf8(out).unwrap(), iri);
+            assert_eq!(from_uri(iri, &table(Rule::Same)), Some(address));
         }
     }
 

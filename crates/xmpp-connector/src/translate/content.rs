@@ -183,7 +183,7 @@ fn hand_on<'o>(
 fn unwrap_cpim<'c>(octets: &'c [u8], source: &ImUri<'_>, accepts: &Accepts) -> Result<Presented<'c>, Failure<'static>> {
     let wrapped = msgfmt::parse(octets).map_err(malformed)?;
     for from in wrapped.from() {
-        if !from.map_err(malformed)?.inbox().is_some_and(|inbox| is_same(&inbox, source)) {
+        if !from.map_err(malformed)?.names(source) {
             return Err(refused(Reason::Forbidden, "the From of message/cpim is not the sender"));
         }
     }
@@ -210,11 +210,6 @@ fn content_of<'c>(entity: &Entity<'c>, accepts: &Accepts) -> Result<Presented<'c
         }
         _ => part(entity, 0),
     }
-}
-
-/// The local part is compared as XMPP does, without regard to case: no JID could tell the two apart.
-fn is_same(one: &ImUri<'_>, other: &ImUri<'_>) -> bool {
-    one.domain() == other.domain() && one.local().eq_ignore_ascii_case(other.local())
 }
 
 /// RFC 6121 section 5.2.4: one subject for each language.

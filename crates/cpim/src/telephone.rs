@@ -1,4 +1,4 @@
-//! Telephone numbers (RFC 3966), as they stand in `tel:` URIs and in the user part of SIP URIs with `user=phone`.
+//! Telephone numbers (RFC 3966), as they stand in `tel:` URIs and in local parts of users who are numbers.
 
 use std::borrow::Cow;
 
@@ -15,7 +15,7 @@ const SEPARATORS: [char; 4] = ['-', '.', '(', ')'];
 /// A text in this spelling is borrowed.
 ///
 /// ```
-/// use sip::wire::telephone::canonical;
+/// use cpim::telephone::canonical;
 ///
 /// assert_eq!(canonical("+1-201-555-0123").as_deref(), Some("+12015550123"));
 /// assert_eq!(canonical("863-1234;phone-context=+1-914-555").as_deref(), Some("8631234;phone-context=+1914555"));
