@@ -15,6 +15,7 @@ mod gateway_prompt;
 mod house;
 mod late_failures;
 mod link;
+mod message_size;
 mod next_hop;
 mod private_places;
 mod queues;

@@ -36,7 +36,7 @@ pub fn route(transports: &[Transport]) -> Route {
         next_hops: transports.iter().map(hop).collect(),
         route_set: RouteSet::default(),
         congestion_safe: true,
-        path_mtu: None,
+        path_mtu: sip_connector::USUAL_MTU,
     }
 }
 

@@ -2,23 +2,22 @@
 
 use crate::config::{Account, Config, Domain, LargeRequests, LateFailure, Numbers, Rule};
 use crate::driver::Hosted;
+use crate::next_hops::NextHops;
 use crate::telemetry::Metrics;
 use cpim::{AcceptedBy, DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
 use engine::Engine;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
-use sip::transaction::{Flow, Transport};
-use std::net::{IpAddr, SocketAddr};
+use sip::route_set::RouteSet;
 use std::time::{Instant, SystemTime};
-use turn::SocketId;
 
 /// Operations in flight at a time; beyond it senders are told to come back later.
 const MAX_IN_FLIGHT: usize = 200_000;
-/// The name that policy has for the SIP neighbours which no section of the configuration names: the next hop.
+/// The first name that policy has for SIP neighbours.
 const NEXT_HOP: PeerId = PeerId(1);
 
-/// The settings of an engine for this configuration, with the addresses that the name of the next hop resolved to.
-pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Settings {
+/// The settings of an engine for this configuration, with what its next hops are.
+pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Settings {
     let mut policy = Policy::new();
     for domain in &config.sip_domains {
         policy.add_home(pattern(domain), Side::Sip);
@@ -36,10 +35,7 @@ pub fn engine_settings(config: &Config, next_hops: &[SocketAddr]) -> engine::Set
             native_numbers: numbers(&config.sip_domains),
             foreign_numbers: numbers(&config.xmpp_domains),
             trusted,
-            routes: vec![sip_connector::Route {
-                congestion_safe: true,
-                ..sip_connector::Route::to(next_hop(config, next_hops))
-            }],
+            routes: routes(config, next_hops),
             large_requests: match config.sip.large_requests {
                 LargeRequests::TcpThenUdp => sip_connector::LargeRequests::TcpThenUdp,
                 LargeRequests::Tcp => sip_connector::LargeRequests::Tcp,
@@ -137,12 +133,11 @@ fn xmpp_domain(domain: &str) -> String {
     xmpp::jid::known_domain(domain).map_or_else(|_| domain.to_owned(), std::borrow::Cow::into_owned)
 }
 
-/// Enters the SIP neighbours into `policy` and gives their networks. Without a section for them, the next hop is trusted
-/// for every SIP domain.
-fn add_sip_peers(config: &Config, next_hops: &[SocketAddr], policy: &mut Policy) -> Vec<(IpNet, PeerId)> {
+/// Enters the SIP neighbours into `policy` and gives their networks. Without a section for them, each next hop is trusted for
+/// the domains whose requests it gets.
+fn add_sip_peers(config: &Config, next_hops: &NextHops, policy: &mut Policy) -> Vec<(IpNet, PeerId)> {
     if config.sip.trusted.is_empty() {
-        policy.add_speaker(NEXT_HOP, DomainPattern::Any);
-        return next_hops.iter().map(|address| (IpNet::from(address.ip()), NEXT_HOP)).collect();
+        return add_next_hops(config, next_hops, policy);
     }
     let mut networks = Vec::new();
     for (section, peer) in config.sip.trusted.iter().zip(NEXT_HOP.0..) {
@@ -154,6 +149,30 @@ fn add_sip_peers(config: &Config, next_hops: &[SocketAddr], policy: &mut Policy)
             policy.add_speaker(peer, DomainPattern::Exactly(domain.as_str().into()));
         }
         networks.extend(section.networks.iter().map(|network| (*network, peer)));
+    }
+    networks
+}
+
+fn add_next_hops(config: &Config, next_hops: &NextHops, policy: &mut Policy) -> Vec<(IpNet, PeerId)> {
+    let mut networks: Vec<(IpNet, PeerId)> = Vec::new();
+    for (owner, _) in config.routes() {
+        // The route of [sip] is for every domain that has none of its own.
+        let domains: Vec<DomainPattern> = match owner {
+            Some(domain) => vec![pattern(domain)],
+            None => config.sip_domains.iter().filter(|domain| domain.route.is_none()).map(pattern).collect(),
+        };
+        for flow in next_hops.of(owner) {
+            let network = IpNet::from(flow.peer.ip().to_canonical());
+            let known = networks.iter().find(|(known, _)| *known == network).map(|(_, peer)| *peer);
+            let peer = known.unwrap_or_else(|| {
+                let peer = PeerId(NEXT_HOP.0.saturating_add(u16::try_from(networks.len()).unwrap_or(u16::MAX / 4)));
+                networks.push((network, peer));
+                peer
+            });
+            for domain in &domains {
+                policy.add_speaker(peer, domain.clone());
+            }
+        }
     }
     networks
 }
@@ -189,20 +208,20 @@ fn endpoint(config: &Config) -> sip::endpoint::Settings {
     settings
 }
 
-/// Where requests go: the first address of a family that we listen on. Datagrams leave from the socket they are answered
-/// to; connections from wherever the system says.
-fn next_hop(config: &Config, next_hops: &[SocketAddr]) -> Flow {
-    let transport = config.sip.next_hop_transport;
-    let found = next_hops.iter().find_map(|peer| {
-        let place = config.sip.listen.iter().position(|local| {
-            let usable = transport == Transport::Tcp || local.transport == transport;
-            usable && local.address.is_ipv4() == peer.is_ipv4()
-        })?;
-        Some((SocketId(u16::try_from(place).ok()?), *peer))
-    });
-    let nowhere = SocketAddr::from((IpAddr::from([127, 0, 0, 1]), 9));
-    let (socket, peer) = found.unwrap_or((SocketId(0), next_hops.first().copied().unwrap_or(nowhere)));
-    Flow { transport, socket, peer, stream: None }
+/// Where requests go.
+fn routes(config: &Config, next_hops: &NextHops) -> Vec<sip_connector::Route> {
+    let routes = config.routes().map(|(domain, route)| (domain, route, next_hops.of(domain)));
+    routes
+        .filter(|(.., next_hops)| !next_hops.is_empty())
+        .map(|(domain, route, next_hops)| sip_connector::Route {
+            domain: domain.map_or(DomainPattern::Any, pattern),
+            next_hops: next_hops.to_vec(),
+            // The configuration holds nothing that could not be one.
+            route_set: RouteSet::new(route.route_set.iter().map(|uri| uri.as_bytes())).unwrap_or_default(),
+            congestion_safe: route.congestion_safe,
+            path_mtu: route.path_mtu,
+        })
+        .collect()
 }
 
 impl Hosted for Engine {

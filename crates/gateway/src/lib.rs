@@ -15,6 +15,7 @@ pub mod driver;
 pub mod manager;
 pub mod measures;
 pub mod net;
+pub mod next_hops;
 pub mod program;
 pub mod sandbox;
 pub mod telemetry;

@@ -158,7 +158,7 @@ fn run(config: Config, configured: Configured) -> anyhow::Result<Ended> {
     let engine = Engine::new(assembly::engine_settings(&config, &next_hops), seed()?, driver::now());
     let version = env!("CARGO_PKG_VERSION");
     let listen: Vec<String> = config.sip.listen.iter().map(ToString::to_string).collect();
-    tracing::info!(version, ?listen, next_hop = ?next_hops, "entente runs");
+    tracing::info!(version, ?listen, next_hops = ?next_hops.peers(), "entente runs");
     let overrides = configured.overrides();
     let reloader = Reloader { path: configured.config, overrides, config, next_hops, levels };
     let ended = program::run(vec![(Box::new(engine), wiring)], names, admin, reloader)?;

@@ -4,7 +4,8 @@
 use crate::config::{self, Config, ConfigErrors, Listen, Overrides, Reread};
 use crate::driver::{Control, Driver, Ended, Hosted, Socket, Wiring};
 use crate::manager::{Manager, News};
-use crate::net::{self, Names, ResolveError};
+use crate::net::{self, Names};
+use crate::next_hops::{self, NextHops, NowhereToSend};
 use crate::telemetry::Levels;
 use crate::{admin, assembly};
 use sip::transaction::Transport;
@@ -33,12 +34,9 @@ pub enum StartError {
         /// What the system said.
         error: io::Error,
     },
-    /// The next hop has no address.
-    #[error("sip.next_hop: {0}")]
-    NextHop(#[from] ResolveError),
-    /// The next hop has addresses of one family only, and none of our sockets is of it.
-    #[error("sip.next_hop: {0} cannot be reached from any address of sip.listen: one is IPv4 and the other IPv6")]
-    NextHopFamily(String),
+    /// Requests to SIP users have nowhere to go.
+    #[error(transparent)]
+    NextHop(#[from] NowhereToSend),
     /// The system refused something that every program needs.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -46,8 +44,8 @@ pub enum StartError {
 
 /// What an engine needs around it.
 pub struct Surroundings {
-    /// The addresses of `sip.next_hop`, at least one.
-    pub next_hops: Vec<SocketAddr>,
+    /// What the next hops are.
+    pub next_hops: NextHops,
     /// The sockets of `sip.listen` and the servers of `xmpp.component`, each in the order of the configuration.
     pub wiring: Wiring,
     /// The resolver.
@@ -56,7 +54,7 @@ pub struct Surroundings {
     pub admin: Option<std::net::TcpListener>,
 }
 
-/// Binds every socket and resolves the next hop.
+/// Binds every socket and looks up the next hops.
 pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
     let mut wiring = Wiring::new("engine");
     for &Listen { transport, address } in &config.sip.listen {
@@ -78,16 +76,7 @@ pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
     };
     let names = Arc::new(Names::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let next_hops = runtime.block_on(names.resolve(&config.sip.next_hop))?;
-    // Datagrams leave from a socket of ours; for a connection the system finds an address.
-    let reachable = |hop: &SocketAddr| {
-        let mut listen = config.sip.listen.iter();
-        config.sip.next_hop_transport == Transport::Tcp
-            || listen.any(|local| local.transport == Transport::Udp && local.address.is_ipv4() == hop.is_ipv4())
-    };
-    if !next_hops.iter().any(reachable) {
-        return Err(StartError::NextHopFamily(config.sip.next_hop.clone()));
-    }
+    let next_hops = runtime.block_on(next_hops::look_up(config, &names))?;
     Ok(Surroundings { next_hops, wiring, names, admin })
 }
 
@@ -99,8 +88,8 @@ pub struct Reloader {
     pub overrides: Overrides,
     /// What is in force.
     pub config: Config,
-    /// The addresses that the next hop has had since the start.
-    pub next_hops: Vec<SocketAddr>,
+    /// What the next hops have been since the start.
+    pub next_hops: NextHops,
     /// What the log writes.
     pub levels: Levels,
 }
@@ -270,12 +259,13 @@ mod tests {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
         let sip = free_udp();
         let surroundings = prepare(&config("localhost:5070", sip, any)).unwrap();
-        assert!(surroundings.next_hops.iter().all(|hop| hop.ip().is_loopback() && hop.port() == 5070));
+        let hops = surroundings.next_hops.peers();
+        assert!(hops.iter().all(|hop| hop.ip().is_loopback() && hop.port() == 5070), "{hops:?}");
         assert_eq!(surroundings.wiring.targets, ["xmpp.example:5347"]);
         assert!(surroundings.admin.is_some());
 
-        let error = prepare(&config("[::1]:5070", free_udp(), any)).err().unwrap().to_string();
-        assert!(error.starts_with("sip.next_hop: [::1]:5070 cannot be reached"), "{error}");
+        let error = prepare(&config("none.invalid:5070", free_udp(), any)).err().unwrap().to_string();
+        assert!(error.starts_with("next_hop of [sip]: none.invalid has no address"), "{error}");
 
         // The address is taken now.
         let error = prepare(&config("127.0.0.1:5070", sip, any)).err().unwrap().to_string();

@@ -30,7 +30,7 @@ use std::time::Instant;
 use translate::address::Rules;
 use turn::{Input, Minter, Output, StreamId};
 
-pub use routes::{Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, MOST_NEXT_HOPS, Route};
+pub use routes::{Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, MOST_NEXT_HOPS, Route, USUAL_MTU};
 pub use sip::auth::Key as Account;
 pub use sip::endpoint::Counters as EndpointCounters;
 pub use sip::transport::Counters as ConnectionCounters;

@@ -29,10 +29,11 @@ pub const FAILURE_KEPT: Duration = Duration::from_secs(300);
 pub const LONGEST_HOLD_OFF: Duration = Duration::from_secs(600);
 /// A next hop that has refused a connection for a large request is not asked for one again for so long.
 const REFUSAL_KEPT: Duration = Duration::from_secs(60);
-/// RFC 3261 18.1.1 and RFC 3428 section 8: what a request may have where the path MTU is not known.
-const LARGEST_REQUEST: usize = 1300;
-/// What is left for headers that grow on the way, where it is known (the same sections).
-const MTU_RESERVE: usize = 200;
+/// The MTU of a path of which none is known: with [`MTU_RESERVE`] taken off, the 1300 bytes of RFC 3261 18.1.1 and RFC 3428
+/// section 8.
+pub const USUAL_MTU: u16 = 1500;
+/// By so much a request stays below the MTU, for what is added to it on the way (the same sections).
+const MTU_RESERVE: u16 = 200;
 
 /// Where requests to the users of a domain go.
 #[derive(Clone, Debug)]
@@ -47,8 +48,8 @@ pub struct Route {
     /// No link on the way to any user suffers from large messages (RFC 3428 section 8). Where this is not known, requests that
     /// are larger than the path takes are refused.
     pub congestion_safe: bool,
-    /// The lowest MTU on the way, where it is known.
-    pub path_mtu: Option<u16>,
+    /// The lowest MTU on the way; [`USUAL_MTU`] where it is not known.
+    pub path_mtu: u16,
 }
 
 impl Route {
@@ -59,13 +60,13 @@ impl Route {
             next_hops: vec![next_hop],
             route_set: RouteSet::default(),
             congestion_safe: false,
-            path_mtu: None,
+            path_mtu: USUAL_MTU,
         }
     }
 
     /// Bytes of the largest request that goes in one datagram everywhere.
     fn largest(&self) -> usize {
-        self.path_mtu.map_or(LARGEST_REQUEST, |mtu| usize::from(mtu).saturating_sub(MTU_RESERVE))
+        usize::from(self.path_mtu.saturating_sub(MTU_RESERVE))
     }
 }
 

@@ -5,6 +5,7 @@
 //! * [`transaction`]: one request and its responses.
 //! * [`endpoint`]: owns the transactions; messages in, new requests and final outcomes out.
 //! * [`transport`]: the connections that messages go over, where they do not go as datagrams.
+//! * [`locate`]: where a URI leads.
 //! * [`route_set`]: the proxies that requests have to visit.
 //! * [`registrar`]: where the users of a domain can be reached; [`proxy`]: what to pass on to whom.
 //!
@@ -14,6 +15,7 @@
 
 pub mod auth;
 pub mod endpoint;
+pub mod locate;
 pub mod proxy;
 pub mod registrar;
 pub mod route_set;

@@ -1,7 +1,7 @@
 //! What must be true of several keys together.
 
 use super::reader::Problems;
-use super::{Component, Config, Domain, Rule, Trusted, accounts};
+use super::{Component, Config, Domain, Rule, Trusted, accounts, routes};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -109,11 +109,12 @@ fn redirect_to(to: &[String], sip_domains: &[Domain], xmpp_domains: &[Domain], p
 pub(super) fn warnings(config: &Config) -> Vec<String> {
     let mut warnings = Vec::new();
     unreachable_addresses(config, &mut warnings);
+    routes::warn(&config.sip, &config.sip_domains, &mut warnings);
     open_doors(config, &mut warnings);
     warnings
 }
 
-/// An address that peers could not answer to, or that is our own.
+/// An address that peers could not answer to.
 fn unreachable_addresses(config: &Config, warnings: &mut Vec<String>) {
     let sip = &config.sip;
     for (transport, advertised, key) in
@@ -126,15 +127,6 @@ fn unreachable_addresses(config: &Config, warnings: &mut Vec<String>) {
                  reach us at"
             ));
         }
-    }
-    let own = |listen: &super::Listen| {
-        listen.transport == sip.next_hop_transport && listen.address.to_string() == sip.next_hop
-    };
-    if sip.listen.iter().any(own) {
-        warnings.push(format!(
-            "sip.next_hop = \"{}\" is the gateway itself: every message to SIP would be a loop",
-            sip.next_hop
-        ));
     }
 }
 

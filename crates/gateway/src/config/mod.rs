@@ -7,6 +7,7 @@ mod accounts;
 mod check;
 mod reader;
 mod reload;
+mod routes;
 mod secrets;
 mod values;
 
@@ -15,6 +16,7 @@ use figment::providers::{Env, Format, Serialized, Toml};
 use figment::{Figment, Profile, Provider};
 use ipnet::IpNet;
 use reader::{Problems, Table};
+use routes::Keys;
 use secrecy::SecretString;
 use sip::transaction::Transport;
 use std::fmt;
@@ -26,6 +28,7 @@ use std::time::Duration;
 
 pub use accounts::Account;
 pub use reload::{Reread, reread};
+pub use routes::{NextHop, Route};
 
 /// A configuration that has passed all checks.
 #[derive(Clone, Debug)]
@@ -50,6 +53,15 @@ pub struct Config {
     pub warnings: Vec<String>,
 }
 
+impl Config {
+    /// All routes to SIP users: that of `[sip]`, which is for every domain without its own (and leads nowhere where there is no
+    /// such domain), then those of domains, each with its domain.
+    pub fn routes(&self) -> impl Iterator<Item = (Option<&Domain>, &Route)> {
+        let own = self.sip_domains.iter().filter_map(|domain| domain.route.as_ref().map(|route| (Some(domain), route)));
+        std::iter::once((None, &self.sip.route)).chain(own)
+    }
+}
+
 /// `[gateway]`: what concerns both sides.
 #[derive(Clone, Debug)]
 pub struct Gateway {
@@ -68,10 +80,8 @@ pub struct Sip {
     pub advertise: String,
     /// `host:port` of our Via over TCP.
     pub advertise_tcp: String,
-    /// `host:port` of the proxy that requests to SIP users are sent to.
-    pub next_hop: String,
-    /// What carries requests there.
-    pub next_hop_transport: Transport,
+    /// Where requests to SIP users go whose domain has no route of its own.
+    pub route: Route,
     /// What carries requests that are large for a datagram.
     pub large_requests: LargeRequests,
     /// Who may send requests. Empty: only the addresses of the next hop, for all SIP domains.
@@ -191,6 +201,8 @@ pub struct Domain {
     pub accepts: Accepts,
     /// Its users are telephone numbers too, and how they are written on SIP.
     pub numbers: Option<Numbers>,
+    /// Where requests to its users go, if not where [`Sip::route`] leads; only SIP domains have one.
+    pub route: Option<Route>,
 }
 
 /// How a user who is a telephone number is written on SIP.
@@ -208,6 +220,12 @@ impl Domain {
     /// The domain on the other side: `None` where any domain is shown unchanged.
     pub fn shown(&self) -> Option<&str> {
         self.shown_as.as_deref().or(self.name.as_deref())
+    }
+
+    /// Whether its requests go another way than those of `[sip]`.
+    fn has_own_way(&self, usual: &Route) -> bool {
+        let same = |route: &Route| route.next_hops == usual.next_hops && route.route_set == usual.route_set;
+        self.route.as_ref().is_some_and(|route| !same(route))
     }
 }
 
@@ -376,10 +394,12 @@ impl Builder {
         let tables = ["gateway", "sip", "xmpp", "answers", "log", "admin"].map(|key| root.table(key, problems));
         let [gateway, sip, xmpp, answers, log, admin] = tables;
         let gateway = self.gateway(gateway);
-        let sip = self.sip(sip);
+        let (mut sip, usual_route) = self.sip(sip);
         let xmpp = self.xmpp(xmpp);
-        let sip_domains = self.domains(&mut root, "sip_domain", "as_xmpp");
-        let xmpp_domains = self.domains(&mut root, "xmpp_domain", "as_sip");
+        let mut sip_domains = self.domains(&mut root, "sip_domain", "as_xmpp", Keys::read);
+        let xmpp_domains = without_keys(self.domains(&mut root, "xmpp_domain", "as_sip", |_, _| ()));
+        routes::put_together(&mut sip, &usual_route, &mut sip_domains, &mut self.problems);
+        let sip_domains = without_keys(sip_domains);
         let answers = self.answers(answers);
         let log = self.log(log);
         let admin = self.admin(admin);
@@ -404,7 +424,8 @@ impl Builder {
         gateway
     }
 
-    fn sip(&mut self, mut table: Table) -> Sip {
+    /// Gives also the keys of the route.
+    fn sip(&mut self, mut table: Table) -> (Sip, Keys) {
         let problems = &mut self.problems;
         const LARGE: &[(&str, LargeRequests)] =
             &[("tcp-then-udp", LargeRequests::TcpThenUdp), ("tcp", LargeRequests::Tcp), ("udp", LargeRequests::Udp)];
@@ -417,15 +438,7 @@ impl Builder {
             problems.add(&table.key("listen"), "names no usable address");
         }
         let first = |transport| listen.iter().find(|listen| listen.transport == transport);
-        let remedy = "write the proxy of your SIP domain, as in next_hop = \"udp:proxy.example:5060\"";
-        let (next_hop_transport, next_hop) = match table.require("next_hop", problems, remedy, values::sip_target) {
-            None => (Transport::Udp, String::new()),
-            Some((Transport::Udp, _)) if !listen.is_empty() && first(Transport::Udp).is_none() => {
-                problems.add(&table.key("listen"), "must name a UDP address too: next_hop is reached over UDP");
-                (Transport::Udp, String::new())
-            }
-            Some(next_hop) => next_hop,
-        };
+        let route = Keys::read(&mut table, problems);
         let large_requests = table.read("large_requests", problems, values::one_of(LARGE));
         let advertised = table.read("advertise", problems, values::host_port);
         let default = |transport| first(transport).or(listen.first()).map(|listen| listen.address.to_string());
@@ -460,12 +473,12 @@ impl Builder {
         };
         bounds.finish(problems);
         table.finish(problems);
-        Sip {
+        let sip = Sip {
             listen,
             advertise,
             advertise_tcp,
-            next_hop,
-            next_hop_transport,
+            // Put together when the domains are known.
+            route: Route::default(),
             large_requests: large_requests.unwrap_or(LargeRequests::TcpThenUdp),
             trusted,
             accounts,
@@ -473,7 +486,8 @@ impl Builder {
             parallel,
             user_agent,
             limits,
-        }
+        };
+        (sip, route)
     }
 
     fn xmpp(&mut self, mut table: Table) -> Xmpp {
@@ -507,7 +521,14 @@ impl Builder {
         Xmpp { components, limits }
     }
 
-    fn domains(&mut self, root: &mut Table, section: &'static str, shown_as: &'static str) -> Vec<Domain> {
+    /// The domains of one side, each with what `more` reads beside what both sides have.
+    fn domains<K>(
+        &mut self,
+        root: &mut Table,
+        section: &'static str,
+        shown_as: &'static str,
+        more: impl Fn(&mut Table, &mut Problems) -> K,
+    ) -> Vec<(Domain, K)> {
         const RULES: &[(&str, Rule)] = &[("same", Rule::Same), ("map", Rule::Map), ("encode", Rule::Encode)];
         const NUMBERS: &[(&str, Option<Numbers>)] = &[
             ("no", None),
@@ -540,14 +561,15 @@ impl Builder {
             if numbers.is_some() && name == Some(None) {
                 problems.add(&key, "has no meaning for any domain: telephone numbers live in a domain that is named");
             }
-            if numbers.is_some() && domains.iter().any(|domain: &Domain| domain.numbers.is_some()) {
+            if numbers.is_some() && domains.iter().any(|(domain, _): &(Domain, K)| domain.numbers.is_some()) {
                 problems.add(&key, format!("stands in another [[{section}]] already: a tel: URI names no domain"));
             }
             let accepts = entry.list("accepts", problems, values::media_range).unwrap_or_default();
             let accepts = Accepts::new(accepts).expect("each type was checked");
+            let keys = more(&mut entry, problems);
             entry.finish(problems);
             if let Some(name) = name {
-                domains.push(Domain { name, rule, shown_as: shown, numbers, accepts });
+                domains.push((Domain { name, rule, shown_as: shown, numbers, accepts, route: None }, keys));
             }
         }
         if domains.is_empty() {
@@ -601,4 +623,8 @@ impl Builder {
         table.finish(problems);
         admin
     }
+}
+
+fn without_keys<K>(domains: Vec<(Domain, K)>) -> Vec<Domain> {
+    domains.into_iter().map(|(domain, _)| domain).collect()
 }

@@ -54,6 +54,11 @@ impl Problems {
         }
     }
 
+    /// How many there are.
+    pub(super) fn len(&self) -> usize {
+        self.found.len()
+    }
+
     pub(super) fn finish(self) -> Result<(), ConfigErrors> {
         if self.found.is_empty() { Ok(()) } else { Err(ConfigErrors(self.found)) }
     }
@@ -154,6 +159,19 @@ impl Table {
             }
         }
         Some(parsed)
+    }
+
+    /// A list, or its one item by itself; otherwise as [`list`](Self::list).
+    pub(super) fn one_or_more<T>(
+        &mut self,
+        key: &'static str,
+        problems: &mut Problems,
+        parse: impl Fn(&Value) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
+        if let Some(Value::Array(..)) = self.entries.get(key) {
+            return self.list(key, problems, parse);
+        }
+        self.read(key, problems, parse).map(|item| vec![item])
     }
 
     /// A table below this one; empty when it is absent.

@@ -4,7 +4,10 @@
 //! named. In gateway.toml their comments say "Read at the start."
 
 use super::reader::Problems;
-use super::{Admin, Answers, Component, Config, ConfigErrors, Gateway, Log, Sip, SipLimits, Xmpp, XmppLimits, check};
+use super::{
+    Admin, Answers, Component, Config, ConfigErrors, Domain, Gateway, Log, Route, Sip, SipLimits, Xmpp, XmppLimits,
+    check,
+};
 use figment::Figment;
 
 /// A configuration for a gateway that runs already.
@@ -36,7 +39,7 @@ pub fn reread(running: &Config, fresh: Config) -> Result<Reread, ConfigErrors> {
                 limits: XmppLimits { stanza, unsent },
             }
         },
-        sip_domains,
+        sip_domains: self::sip_domains(&running.sip_domains, sip_domains, &mut kept),
         xmpp_domains,
         answers: {
             let Answers { window, on_acceptance, late_failure, ask_receipts, redirect_to } = answers;
@@ -76,8 +79,7 @@ fn sip(running: &Sip, fresh: Sip, kept: &mut Vec<&'static str>) -> Sip {
         listen,
         advertise,
         advertise_tcp,
-        next_hop,
-        next_hop_transport,
+        route,
         large_requests,
         trusted,
         accounts,
@@ -87,14 +89,11 @@ fn sip(running: &Sip, fresh: Sip, kept: &mut Vec<&'static str>) -> Sip {
         limits,
     } = fresh;
     let SipLimits { message, connections, ongoing, queue_per_destination, queue_in_all } = limits;
-    let hop = (running.next_hop.clone(), running.next_hop_transport);
-    let (next_hop, next_hop_transport) = stays("sip.next_hop", &hop, (next_hop, next_hop_transport), kept);
     Sip {
         listen: stays("sip.listen", &running.listen, listen, kept),
         advertise: stays("sip.advertise", &running.advertise, advertise, kept),
         advertise_tcp: stays("sip.advertise_tcp", &running.advertise_tcp, advertise_tcp, kept),
-        next_hop,
-        next_hop_transport,
+        route: self::route(&running.route, route, kept),
         large_requests,
         trusted,
         accounts,
@@ -109,6 +108,26 @@ fn sip(running: &Sip, fresh: Sip, kept: &mut Vec<&'static str>) -> Sip {
             queue_in_all,
         },
     }
+}
+
+fn route(running: &Route, fresh: Route, kept: &mut Vec<&'static str>) -> Route {
+    let Route { next_hops, route_set, congestion_safe, path_mtu } = fresh;
+    Route {
+        next_hops: stays("sip.next_hop", &running.next_hops, next_hops, kept),
+        route_set: stays("sip.route", &running.route_set, route_set, kept),
+        congestion_safe: stays("sip.congestion_safe", &running.congestion_safe, congestion_safe, kept),
+        path_mtu: stays("sip.path_mtu", &running.path_mtu, path_mtu, kept),
+    }
+}
+
+/// SIP domains with the routes that run: a new domain has that of `[sip]`.
+fn sip_domains(running: &[Domain], fresh: Vec<Domain>, kept: &mut Vec<&'static str>) -> Vec<Domain> {
+    let domains = fresh.into_iter().map(|domain| {
+        let known = running.iter().find(|known| known.name == domain.name).and_then(|known| known.route.clone());
+        let key = "sip_domain.next_hop, route, congestion_safe or path_mtu";
+        Domain { route: stays(key, &known, domain.route.clone(), kept), ..domain }
+    });
+    domains.collect()
 }
 
 /// The components that run, each with the secret that it has in `fresh`.

@@ -138,6 +138,7 @@ impl Plan {
             "[sip]\n\
              listen = [\"udp:{gateway}\"]\n\
              next_hop = \"udp:{sip}\"\n\
+             congestion_safe = true\n\
              [[sip_domain]]\n\
              name = \"{SIP_DOMAIN}\"\n\
              [[xmpp_domain]]\n\
@@ -175,7 +176,8 @@ mod tests {
     #[test]
     fn the_gateway_takes_its_configuration() {
         let config = crate::config::parse(&Plan::new(25_000).gateway_toml("secret")).unwrap();
-        assert_eq!(config.sip.next_hop, "127.0.0.1:25060");
+        assert_eq!(config.sip.route.next_hops[0].to_string(), "udp:127.0.0.1:25060");
+        assert!(config.sip.route.congestion_safe, "loopback: long texts pass");
         assert_eq!(config.xmpp.components[0].connect, "127.0.0.1:25223");
     }
 }
