@@ -32,6 +32,25 @@ fn every_link_leads_somewhere() {
     }
 }
 
+/// What the program really serves is compared with the page in the tests of the program; this one tells it sooner.
+#[test]
+fn every_metric_of_the_sources_is_on_the_page() {
+    let page = book::page("operations.md");
+    let sources =
+        ["crates/gateway/src/measures.rs", "crates/gateway/src/driver/wiring.rs", "crates/gateway/src/driver/cell.rs"];
+    for source in sources {
+        let text = std::fs::read_to_string(book::root().join(source)).expect("a source");
+        let (text, _) = text.split_once("#[cfg(test)]").unwrap_or((&text, ""));
+        for name in text.split('"').skip(1).step_by(2).filter(|word| word.starts_with("entente_")) {
+            assert!(
+                page.contains(&format!("| `{name}` |")),
+                "{name} of {source} is not in docs/src/operations.md\nwrite it anew: ENTENTE_WRITE_BOOK=1 cargo test -p \
+                 entente --test metrics"
+            );
+        }
+    }
+}
+
 /// Each peculiarity of a peer that is coped with has a test that shows it.
 #[test]
 fn every_quirk_names_its_test() {

@@ -17,6 +17,7 @@ mod late_failures;
 mod link;
 mod message_size;
 mod next_hop;
+mod privacy;
 mod private_places;
 mod queues;
 mod reconfigure;

@@ -1,11 +1,8 @@
 //! The component stream as RFC 6120 wants it: what ends it, with which error, and what it outlives.
 
+use entente_tests::log::Log;
 use entente_tests::world::{World, message};
-use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
-use tracing::field::{Field, Visit};
-use tracing::span::{Attributes, Id, Record};
 
 fn ends_with(written: &str, condition: &str) {
     let mut world = World::new();
@@ -113,42 +110,6 @@ fn a_stream_error_of_the_server_answers_what_waits() {
     }
 }
 
-/// Keeps what an operator would read.
-#[derive(Clone, Default)]
-struct Log(Arc<Mutex<String>>);
-
-struct Line(String);
-
-impl Visit for Line {
-    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
-        let _ = write!(self.0, "{field}={value:?} ");
-    }
-}
-
-impl tracing::Subscriber for Log {
-    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
-        *metadata.level() <= tracing::Level::WARN
-    }
-
-    fn new_span(&self, _: &Attributes<'_>) -> Id {
-        Id::from_u64(1)
-    }
-
-    fn record(&self, _: &Id, _: &Record<'_>) {}
-
-    fn record_follows_from(&self, _: &Id, _: &Id) {}
-
-    fn event(&self, event: &tracing::Event<'_>) {
-        let mut line = Line(String::new());
-        event.record(&mut line);
-        self.0.lock().expect("one thread").push_str(&line.0);
-    }
-
-    fn enter(&self, _: &Id) {}
-
-    fn exit(&self, _: &Id) {}
-}
-
 /// XEP-0114 section 3, RFC 6120 section 4.9: whoever runs the gateway reads why the stream is gone.
 #[test]
 fn the_operator_reads_why_the_stream_ended() {
@@ -158,15 +119,15 @@ fn the_operator_reads_why_the_stream_ended() {
         ("not-authorized", "the secret is not the one it has"),
         ("system-shutdown", "the server says system-shutdown"),
     ] {
-        let log = Log::default();
-        tracing::subscriber::with_default(log.clone(), || {
+        let log = Log::up_to(tracing::Level::WARN);
+        log.during(|| {
             let mut world = World::new();
             world.server_writes(format!(
                 "<stream:error><{condition} xmlns='urn:ietf:params:xml:ns:xmpp-streams'/>\
                  <text xmlns='urn:ietf:params:xml:ns:xmpp-streams'>two\nlines</text></stream:error>"
             ));
         });
-        let read = log.0.lock().expect("one thread").clone();
+        let read = log.text();
         assert!(read.contains("component stream down") && read.contains("domain=\"sip.example\""), "{read}");
         assert!(read.contains(words) && read.contains("two\\nlines"), "on one line: {read}");
     }

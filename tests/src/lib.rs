@@ -3,6 +3,7 @@
 pub mod book;
 pub mod dice;
 pub mod fuzz;
+pub mod log;
 pub mod settings;
 pub mod steady;
 pub mod transcript;

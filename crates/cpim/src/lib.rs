@@ -22,6 +22,7 @@ pub mod charset;
 pub mod coding;
 mod content;
 mod domain;
+pub mod durations;
 mod envelope;
 mod mark;
 mod message;
@@ -36,6 +37,7 @@ mod uri;
 pub use accepts::{AcceptedBy, Accepts, NotAType};
 pub use content::{Alternative, Content, Disposition, MediaType, Subject, Subjects, is_for_show, is_language_tag};
 pub use domain::canonical_domain;
+pub use durations::Durations;
 pub use envelope::{Device, Envelope, Urgency};
 pub use mark::{Mark, Marker, Provenance};
 pub use message::{

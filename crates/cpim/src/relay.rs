@@ -2,8 +2,8 @@
 
 use crate::mark::MAX_PASSES;
 use crate::{
-    Denial, ImUri, Incoming, Mark, Marker, MaxForwards, Message, Origin, Policy, Provenance, Reason, Response, Side,
-    Status, TransId,
+    Denial, Durations, ImUri, Incoming, Mark, Marker, MaxForwards, Message, Origin, Policy, Provenance, Reason,
+    Response, Side, Status, TransId,
 };
 use slotmap::SlotMap;
 use std::collections::VecDeque;
@@ -66,6 +66,8 @@ pub struct Counters {
     pub indeterminate: [u64; 2],
     /// Failures by reason, refusals included.
     pub reasons: [u64; Reason::ALL.len()],
+    /// How long those took that were concluded, by side of origin.
+    pub durations: [Durations; 2],
 }
 
 impl Default for Counters {
@@ -77,6 +79,7 @@ impl Default for Counters {
             failure: [0; 2],
             indeterminate: [0; 2],
             reasons: [0; Reason::ALL.len()],
+            durations: [Durations::default(); 2],
         }
     }
 }
@@ -85,6 +88,7 @@ struct InFlight {
     trans_id: TransId,
     origin: Side,
     near: u64,
+    since: Instant,
 }
 
 /// Admits messages, remembers where their responses go, and gives each exactly one.
@@ -124,7 +128,7 @@ impl Relay {
             }
         };
         let mark = self.marker.mark(&message.trans_id, pass, &message.source.0, &message.destination.0);
-        let row = InFlight { trans_id: message.trans_id.clone(), origin: origin.side, near };
+        let row = InFlight { trans_id: message.trans_id.clone(), origin: origin.side, near, since: now };
         let operation = self.in_flight.insert(row);
         if origin.side == Side::Sip {
             // Not before the one ahead of it: the window may have been longer then.
@@ -164,8 +168,9 @@ impl Relay {
     }
 
     /// Somebody knows the fate of an operation. `None` when it was concluded before.
-    pub fn conclude<'a>(&mut self, operation: OperationKey, status: Status<'a>) -> Option<Concluded<'a>> {
-        let InFlight { trans_id, origin, near } = self.in_flight.remove(operation)?;
+    pub fn conclude<'a>(&mut self, now: Instant, operation: OperationKey, status: Status<'a>) -> Option<Concluded<'a>> {
+        let InFlight { trans_id, origin, near, since } = self.in_flight.remove(operation)?;
+        self.counters.durations[origin as usize].add(now.saturating_duration_since(since));
         match &status {
             Status::Success => self.counters.success[origin as usize] += 1,
             Status::Indeterminate => self.counters.indeterminate[origin as usize] += 1,
@@ -279,10 +284,10 @@ mod tests {
             let admitted = relay.admit(now, incoming(ROMEO, 70, &trans_id, b"id")).unwrap();
             assert_eq!(admitted.side, Side::Xmpp);
             assert_eq!(admitted.message.max_forwards, MaxForwards(69));
-            let concluded = relay.conclude(admitted.operation, Status::Success).unwrap();
+            let concluded = relay.conclude(now, admitted.operation, Status::Success).unwrap();
             assert_eq!((concluded.side, concluded.near), (Side::Sip, 7));
             assert_eq!(concluded.response.trans_id, TransId::new(&trans_id));
-            assert!(relay.conclude(admitted.operation, Status::Success).is_none(), "one response, never two");
+            assert!(relay.conclude(now, admitted.operation, Status::Success).is_none(), "one response, never two");
         }
         assert_eq!(relay.in_flight(), 0);
     }
@@ -318,7 +323,7 @@ mod tests {
             let wire_id = mark;
             let admitted = relay.admit(now, incoming(to, 70, &[pass], wire_id.as_bytes())).unwrap();
             mark = admitted.mark;
-            relay.conclude(admitted.operation, Status::Indeterminate);
+            relay.conclude(now, admitted.operation, Status::Indeterminate);
         }
         let fifth = relay.admit(now, incoming("im:e@xmpp.example", 70, b"t", mark.as_bytes()));
         assert_eq!(refused(fifth), Reason::Loop);
@@ -330,11 +335,11 @@ mod tests {
         let now = Instant::now();
         let a = relay.admit(now, incoming(ROMEO, 70, b"a", b"")).unwrap().operation;
         let b = relay.admit(now, incoming(ROMEO, 70, b"b", b"")).unwrap().operation;
-        relay.conclude(a, Status::Success);
+        relay.conclude(now, a, Status::Success);
         assert_eq!(relay.poll_expired(now + Duration::from_millis(1999)), None);
         assert_eq!(relay.poll_expired(now + Duration::from_secs(2)), Some(b));
         assert_eq!(relay.poll_expired(now + Duration::from_secs(2)), None);
-        assert!(relay.conclude(b, Reason::DeliveryUnknown.into_status()).is_some());
+        assert!(relay.conclude(now, b, Reason::DeliveryUnknown.into_status()).is_some());
         assert_eq!(relay.poll_timeout(), None);
     }
 
@@ -362,5 +367,20 @@ mod tests {
             relay.admit(now, incoming(ROMEO, 70, &[n], b"")).unwrap();
         }
         assert_eq!(refused(relay.admit(now, incoming(ROMEO, 70, b"x", b""))), Reason::Overloaded);
+    }
+
+    #[test]
+    fn the_time_that_an_operation_took_is_counted() {
+        let mut relay = relay();
+        let now = Instant::now();
+        let quick = relay.admit(now, incoming(ROMEO, 70, b"a", b"a")).unwrap().operation;
+        let slow = relay.admit(now, incoming(ROMEO, 70, b"b", b"b")).unwrap().operation;
+        relay.conclude(now + Duration::from_millis(3), quick, Status::Success);
+        relay.conclude(now + Duration::from_secs(2), slow, Status::Indeterminate);
+        // Its fate is known: a second word changes nothing.
+        relay.conclude(now + Duration::from_secs(9), slow, Status::Success);
+        let [sip, xmpp] = relay.counters().durations;
+        assert_eq!((sip.classes[1], sip.classes[6], sip.sum), (1, 1, Duration::from_millis(2003)));
+        assert_eq!(xmpp, Durations::default());
     }
 }

@@ -14,6 +14,7 @@ use cpim::{Concluded, Incoming, OperationKey, Relay, Side, Status};
 use late::Late;
 use std::time::Instant;
 use turn::{Input, Machine, Minter, Output, Seed};
+use xmpp_connector::DownReason;
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -179,7 +180,16 @@ impl Engine {
         }
     }
 
-    fn on_down(&self, link: usize, reason: &xmpp_connector::DownReason<'_>) {
+    fn on_down(&self, link: usize, reason: &DownReason<'_>) {
+        // The words of the server may name a user.
+        let wordless;
+        let reason = match reason {
+            DownReason::Refused { condition, .. } if self.redact_addresses => {
+                wordless = DownReason::Refused { condition: *condition, text: None };
+                &wordless
+            }
+            reason => reason,
+        };
         tracing::warn!(side = "xmpp", domain = self.xmpp.domain(link), %reason, "component stream down");
     }
 
@@ -219,7 +229,7 @@ impl Engine {
     }
 
     fn conclude(&mut self, now: Instant, operation: OperationKey, status: Status<'_>) {
-        if let Some(concluded) = self.relay.conclude(operation, status) {
+        if let Some(concluded) = self.relay.conclude(now, operation, status) {
             self.respond(now, &concluded);
         }
     }

@@ -1,0 +1,65 @@
+//! What an operator would read, kept for the test.
+
+use std::fmt::{Debug, Write};
+use std::sync::{Arc, Mutex, PoisonError};
+use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id, Record};
+use tracing::{Level, Subscriber};
+
+/// Keeps every event up to a level; a clone keeps the same ones.
+#[derive(Clone)]
+pub struct Log {
+    level: Level,
+    lines: Arc<Mutex<String>>,
+}
+
+impl Log {
+    /// Nothing yet.
+    pub fn up_to(level: Level) -> Self {
+        Self { level, lines: Arc::default() }
+    }
+
+    /// Does something whose events are kept.
+    pub fn during<T>(&self, what: impl FnOnce() -> T) -> T {
+        tracing::subscriber::with_default(self.clone(), what)
+    }
+
+    /// All that was kept, an event a line: its level, then its fields.
+    pub fn text(&self) -> String {
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+struct Line(String);
+
+impl Visit for Line {
+    fn record_debug(&mut self, field: &Field, value: &dyn Debug) {
+        // Writing to a String cannot fail.
+        let _ = write!(self.0, " {field}={value:?}");
+    }
+}
+
+impl Subscriber for Log {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
+        *metadata.level() <= self.level
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, event: &tracing::Event<'_>) {
+        let mut line = Line(event.metadata().level().to_string());
+        event.record(&mut line);
+        line.0.push('\n');
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner).push_str(&line.0);
+    }
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
+}
