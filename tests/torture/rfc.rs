@@ -3,7 +3,7 @@
 
 use crate::{others, table};
 use cpim::{DomainPattern, Side};
-use entente_tests::world::{World, attribute, status};
+use entente_tests::world::{World, attribute, proxy, status};
 use std::path::Path;
 
 /// The domains of the two RFCs are domains of XMPP like any other here.
@@ -40,6 +40,46 @@ fn every_torture_message_gets_its_answer_and_hurts_nobody() {
     assert!(wrong.is_empty(), "\n{wrong}");
     let there = ["rfc4475", "rfc5118"].map(|rfc| std::fs::read_dir(folder.join(rfc)).expect(rfc).count());
     assert_eq!(files, there[0] + there[1], "each file has a row");
+}
+
+/// The same, each over a connection of its own: what differs is in `rfc_tcp.tsv`.
+#[test]
+fn every_torture_message_gets_its_answer_over_tcp_and_hurts_nobody() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("torture");
+    let mut world = world();
+    let others_stream = world.sip_connects((proxy().ip(), 1).into());
+    let differing = table::rows::<4>(include_str!("rfc_tcp.tsv"));
+    let mut met = 0;
+    let mut wrong = String::new();
+    for (n, [name, over_udp, _why]) in (0..).zip(table::rows::<3>(include_str!("rfc.tsv"))) {
+        let bytes = std::fs::read(folder.join(name).with_extension("dat")).expect(name);
+        let stream = world.sip_connects((proxy().ip(), 10_000 + n).into());
+        world.sip_writes(stream, &bytes);
+        let said = others::settle(&mut world);
+        assert!(said.datagrams.is_empty() && said.stanzas.is_empty(), "{name}: {:?}", said.stanzas);
+        let answers: Vec<_> =
+            std::iter::from_fn(|| world.sip_reads_bytes(stream)).map(|answer| others::summary(&answer)).collect();
+        let found = if answers.is_empty() { "silence".to_owned() } else { answers.join(", ") };
+        world.advance(sip::transport::PATIENCE);
+        let end = if world.is_closed_by_gateway(stream) { "closed" } else { "open" };
+        let expected = match differing.iter().find(|row| row[0] == name) {
+            Some([_, expected, end, _why]) => {
+                met += 1;
+                (*expected, *end)
+            }
+            None => (over_udp, "open"),
+        };
+        if (&*found, end) != expected {
+            wrong += &format!("{name}\t{found}\t{end}\n");
+        }
+        if end == "open" {
+            world.sip_closes(stream);
+        }
+        others::go_on_over(&mut world, others_stream, n.into(), name);
+    }
+    assert!(wrong.is_empty(), "\n{wrong}");
+    assert_eq!(met, differing.len(), "each row of rfc_tcp.tsv is about one of rfc.tsv");
+    others::quiet(&mut world, "all of them");
 }
 
 /// A torture message as a MESSAGE from somebody in sip.example who says hello: its method, the host of its From and its body
