@@ -83,6 +83,12 @@ impl Refused {
         self.rows.len()
     }
 
+    /// What all rows take, in bytes.
+    #[cfg(test)]
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
     /// Enters a transaction whose refusal has just been sent. Gives the memo back where that would make the table larger
     /// than `limit` bytes.
     pub(crate) fn insert(

@@ -183,7 +183,7 @@ impl Stage {
         );
         assert_eq!(self.endpoint.poll_timeout(), None);
         assert_eq!(self.endpoint.clients.ways(), 0);
-        assert_eq!(self.endpoint.finished.text_len(), 0);
+        assert_eq!((self.endpoint.finished.text_len(), self.endpoint.refused.size()), (0, 0));
     }
 }
 

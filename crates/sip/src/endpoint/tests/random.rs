@@ -145,6 +145,123 @@ proptest! {
     }
 }
 
+#[derive(Clone, Debug)]
+enum Call {
+    /// The INVITE of this number, for the first time or again; from another port or not.
+    Invite(usize, bool),
+    /// Its ACK, whether there is anything to acknowledge or not.
+    Ack(usize),
+    /// Its CANCEL.
+    Cancel(usize),
+    Wait(u64),
+}
+
+fn call() -> impl Strategy<Value = Call> {
+    prop_oneof![
+        4 => (0..5usize, any::<bool>()).prop_map(|(n, moved)| Call::Invite(n, moved)),
+        2 => (0..5usize).prop_map(Call::Ack),
+        1 => (0..5usize).prop_map(Call::Cancel),
+        4 => (0..12_000u64).prop_map(Call::Wait),
+    ]
+}
+
+/// A refused call as RFC 3261 17.2.1 has it.
+#[derive(Clone, Copy, Debug)]
+struct Refusal {
+    since: Duration,
+    port: u16,
+    acknowledged: Option<Duration>,
+}
+
+impl Refusal {
+    /// Timer H, or Timer I.
+    fn end(&self) -> Duration {
+        self.acknowledged.map_or(self.since + ms(32_000), |at| at + ms(5_000))
+    }
+
+    /// The moments of Timer G in a span.
+    fn repeated(&self, from: Duration, to: Duration) -> Vec<Duration> {
+        let marks = [500, 1500, 3500, 7500, 11_500, 15_500, 19_500, 23_500, 27_500, 31_500];
+        let moments = marks.map(|mark| self.since + ms(mark));
+        moments.into_iter().filter(|&at| at > from && at <= to && self.acknowledged.is_none()).collect()
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #[test]
+    fn refusals_of_calls_go_out_when_they_are_due(calls in proptest::collection::vec(call(), 1..80)) {
+        let mut stage = Stage::new();
+        let mut refused: BTreeMap<usize, Refusal> = BTreeMap::new();
+        let text = |n: usize, method| {
+            let via = format!("SIP/2.0/UDP 192.0.2.7:5061;branch=z9hG4bKc{n};rport");
+            Text { method, via, call_id: n.to_string(), body: String::new(), ..Text::default() }.print()
+        };
+        for call in calls {
+            refused.retain(|_, refusal| refusal.end() > stage.at);
+            match call {
+                Call::Invite(n, moved) => {
+                    let port = if moved { 5062 } else { 5061 };
+                    let got = stage.receive(udp(port), &text(n, "INVITE"));
+                    match (got, refused.get_mut(&n)) {
+                        (Got::Request(transaction, _), None) => {
+                            stage.respond(transaction, &Answer::new(405));
+                            refused.insert(n, Refusal { since: stage.at, port, acknowledged: None });
+                        }
+                        (Got::Nothing, Some(refusal)) if refusal.acknowledged.is_some() => {
+                            prop_assert_eq!(stage.sent(), vec![]);
+                            continue;
+                        }
+                        (Got::Nothing, Some(refusal)) => refusal.port = port,
+                        other => prop_assert!(false, "{n}: {other:?}"),
+                    }
+                    let Sent::Datagram(to, _) = stage.one() else { panic!() };
+                    prop_assert_eq!(to, peer(port));
+                }
+                Call::Ack(n) => {
+                    let before = *stage.endpoint.counters();
+                    prop_assert_eq!(stage.receive(udp(5061), &text(n, "ACK")), Got::Nothing);
+                    prop_assert_eq!(stage.sent(), vec![]);
+                    let known = refused.get_mut(&n);
+                    prop_assert_eq!(stage.endpoint.counters().acks - before.acks, u64::from(known.is_some()));
+                    if let Some(refusal) = known {
+                        refusal.acknowledged.get_or_insert(stage.at);
+                    }
+                }
+                Call::Cancel(n) => {
+                    prop_assert_eq!(stage.receive(udp(5061), &text(n, "CANCEL")), Got::Nothing);
+                    prop_assert_eq!(stage.one().status(), if refused.contains_key(&n) { 200 } else { 481 });
+                }
+                Call::Wait(time) => {
+                    let start = stage.at;
+                    let (sent, got) = stage.run_until(start + ms(time));
+                    prop_assert!(got.is_empty());
+                    let mut expected: Vec<(Duration, SocketAddr)> = refused
+                        .values()
+                        .flat_map(|refusal| {
+                            let moments = refusal.repeated(start, stage.at);
+                            moments.into_iter().map(|at| (at, peer(refusal.port)))
+                        })
+                        .collect();
+                    expected.sort();
+                    let mut found: Vec<(Duration, SocketAddr)> = sent
+                        .iter()
+                        .map(|(at, sent)| match sent {
+                            Sent::Datagram(to, _) => (*at, *to),
+                            Sent::Stream(..) => panic!("{sent:?}"),
+                        })
+                        .collect();
+                    found.sort();
+                    prop_assert_eq!(found, expected);
+                }
+            }
+            refused.retain(|_, refusal| refusal.end() > stage.at);
+            prop_assert_eq!(stage.endpoint.refused(), refused.len());
+        }
+        stage.assert_empty();
+    }
+}
+
 /// A message with a few bytes changed, cut or doubled.
 fn spoiled() -> impl Strategy<Value = Vec<u8>> {
     let change = (any::<prop::sample::Index>(), any::<u8>(), 0..4u8);
