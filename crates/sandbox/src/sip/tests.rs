@@ -302,6 +302,39 @@ fn credentials_for_other_realms_concern_others() {
     assert_eq!(statuses(&town.receive(address(6000), &joined)), [400], "one line is one value");
 }
 
+/// libpurple 2.14.12 answers a challenge with the CSeq and the branch of what was challenged.
+#[test]
+fn credentials_may_come_under_the_same_branch() {
+    let mut town = Town::new();
+    town.register(6009, "<sip:j@127.0.0.1:6009>");
+    let ask = message(JULIET, STRANGER);
+    let first = town.print(&ask);
+    for stream in [None, Some(town.stream(6000))] {
+        let first = match stream {
+            Some(_) => first.replace("SIP/2.0/UDP", "SIP/2.0/TCP"),
+            None => first.clone(),
+        };
+        let challenge = match stream {
+            Some(stream) => town.read(stream, &first),
+            None => town.receive(address(6000), &first),
+        };
+        assert_eq!(statuses(&challenge), [407]);
+        let again = town.with_credentials(&challenge, &ask, "juliet", "balcony", 1);
+        let credentials = again.split("\r\n").find(|line| line.starts_with("Proxy-Authorization: ")).unwrap();
+        let again = first.replace("Content-Type", &format!("{credentials}\r\nContent-Type"));
+        let sent = match stream {
+            Some(stream) => town.read(stream, &again),
+            None => town.receive(address(6000), &again),
+        };
+        assert!(matches!(&sent[..], [Sent::To(to, _)] if *to == gateway()), "{sent:#?}");
+        assert_eq!(statuses(&town.receive(gateway(), &sent[0].response(202))), [202]);
+        if stream.is_none() {
+            assert_eq!(statuses(&town.receive(address(6000), &first)), [407], "and each keeps its answer");
+            assert_eq!(statuses(&town.receive(address(6000), &again)), [202]);
+        }
+    }
+}
+
 #[test]
 fn credentials_are_good_once() {
     let mut town = Town::new();
