@@ -96,4 +96,29 @@ with_each_server! {
             assert_eq!(condition, "item-not-found", "{jid}: Kamailio took the address and knows nobody of that name");
         }
     }
+
+    /// A character may take five in a stanza, and a stanza that a server finds too long would end the stream for everybody.
+    #[test]
+    fn a_text_too_long_for_a_stanza_is_413_and_ends_nothing(lab: Lab<_>) {
+        let mut romeo = lab.xmpp_user("romeo");
+        let socket = UdpSocket::bind("127.0.0.1:0").expect("a port is free");
+        socket.connect(("127.0.0.1", lab.sip_port)).expect("loopback can be reached");
+        socket.set_read_timeout(Some(ANSWER)).expect("a time limit can be set");
+        let own = socket.local_addr().expect("it is bound");
+        for (ampersands, status) in [(60_000, "413"), (50_000, "202")] {
+            let text = "&".repeat(ampersands);
+            let request = format!(
+                "MESSAGE {ROMEO} SIP/2.0\r\nVia: SIP/2.0/UDP {own};branch=z9hG4bK{ampersands};rport\r\nMax-Forwards: 70\r\n\
+                 From: <sip:bob@sip.example>;tag=one\r\nTo: <{ROMEO}>\r\nCall-ID: {ampersands}\r\nCSeq: 1 MESSAGE\r\n\
+                 Content-Type: text/plain\r\nContent-Length: {ampersands}\r\n\r\n{text}"
+            );
+            assert_eq!(socket.send(request.as_bytes()).ok(), Some(request.len()));
+            let mut answer = vec![0; 65_535];
+            let length = socket.recv(&mut answer).expect("an answer comes");
+            let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
+            assert!(answer.starts_with(&format!("SIP/2.0 {status} ")), "{answer}");
+        }
+        assert_eq!(romeo.expect_message().body.map(|body| body.len()), Some(50_000));
+        assert_eq!(lab.server.components(), 1, "the stream stands");
+    }
 }

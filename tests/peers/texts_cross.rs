@@ -5,7 +5,7 @@ use std::time::Duration;
 use entente_tests::peers::prosody::PASSWORD;
 use entente_tests::peers::{Baresip, Finch, Linphone, Profanity, XmppClient};
 
-use crate::lab::{ANSWER, with_each_server};
+use crate::lab::{ANSWER, XMPP, with_each_server};
 
 /// Texts that break what is careless about bytes, about XML or about lines.
 fn texts() -> Vec<String> {
@@ -168,5 +168,30 @@ with_each_server! {
             assert!([Some(200), Some(202)].contains(&status), "{status:?}");
         }
         assert_eq!(bob.messages_got(), 2, "and nothing else came");
+    }
+
+    /// An answer to somebody who has gone on to another device finds him there, and one to somebody who has left waits.
+    #[test]
+    fn an_answer_finds_the_device_that_is_there(lab: Lab<_>) {
+        let mut bob = lab.phone("bob");
+        let mut phone = lab.xmpp_user("romeo");
+        phone.send("bob@sip.example", "q", "are you there");
+        assert_eq!(bob.expect_message().body(), "are you there");
+        bob.send("sip:romeo@xmpp.example", "yes");
+        assert_eq!(phone.expect_message().body.as_deref(), Some("yes"));
+        assert_eq!(bob.expect_answer(ANSWER).status(), Some(202));
+        phone.logout();
+
+        let mut tablet = XmppClient::login(&lab.folder, lab.server.c2s_port(), "romeo", XMPP, "tablet");
+        bob.send("sip:romeo@xmpp.example", "and you");
+        assert_eq!(tablet.expect_message().body.as_deref(), Some("and you"));
+        assert_eq!(bob.expect_answer(ANSWER).status(), Some(202));
+        tablet.logout();
+
+        bob.send("sip:romeo@xmpp.example", "good night");
+        assert_eq!(bob.expect_answer(ANSWER).status(), Some(202));
+        let mut tablet = XmppClient::login(&lab.folder, lab.server.c2s_port(), "romeo", XMPP, "tablet");
+        assert_eq!(tablet.expect_message().body.as_deref(), Some("good night"));
+        tablet.expect_nothing(Duration::from_millis(500));
     }
 }
