@@ -325,7 +325,7 @@ const LONG_HTML: &str = {
 };
 
 const AMPERSANDS: &str = {
-    const OCTETS: [u8; 60_000] = [b'&'; 60_000];
+    static OCTETS: [u8; 60_000] = [b'&'; 60_000];
     match std::str::from_utf8(&OCTETS) {
         Ok(text) => text,
         Err(_) => "",

@@ -8,6 +8,7 @@ mod book;
 mod configuration;
 mod content;
 mod content_tables;
+mod content_to_sip;
 mod dialects;
 mod evidence;
 mod forged_senders;

@@ -65,6 +65,7 @@ pub fn settings() -> engine::Settings {
             foreign_numbers: None,
             trusted: vec![("192.0.2.9/32".parse().expect("a network"), PeerId(1))],
             routes: vec![route(&[Transport::Udp])],
+            accepted: cpim::AcceptedBy::default(),
             large_requests: LargeRequests::Udp,
             connections: 8,
             host: "gw.example".into(),
@@ -87,6 +88,7 @@ pub fn settings() -> engine::Settings {
             unsent_limit: 1 << 20,
             ask_receipts: false,
             accepted: cpim::AcceptedBy::default(),
+            html_is_taken: false,
             content_limit: 65_535 * cpim::coding::GROWTH,
             // 2026-11-20T19:00:00Z
             made_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_795_201_200)),

@@ -4,7 +4,7 @@ use crate::config::{Account, Config, Domain, LargeRequests, LateFailure, Numbers
 use crate::driver::Hosted;
 use crate::next_hops::NextHops;
 use crate::telemetry::Metrics;
-use cpim::{AcceptedBy, DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
+use cpim::{AcceptedBy, DomainPattern, MediaType, PeerId, Policy, Presentation, Presentations, Side};
 use engine::Engine;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
@@ -36,6 +36,7 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
             foreign_numbers: numbers(&config.xmpp_domains),
             trusted,
             routes: routes(config, next_hops),
+            accepted: accepted(&config.sip_domains),
             large_requests: match config.sip.large_requests {
                 LargeRequests::TcpThenUdp => sip_connector::LargeRequests::TcpThenUdp,
                 LargeRequests::Tcp => sip_connector::LargeRequests::Tcp,
@@ -61,6 +62,7 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
             unsent_limit: config.xmpp.limits.unsent,
             ask_receipts: config.answers.ask_receipts,
             accepted: accepted(&config.xmpp_domains),
+            html_is_taken: accepted(&config.sip_domains).anybody_takes(&MediaType::HTML),
             content_limit: config.sip.limits.message * cpim::coding::GROWTH,
             made_at: Some(wall_clock()),
         },

@@ -14,8 +14,8 @@ mod stack;
 pub mod translate;
 
 use cpim::{
-    Admitted, DomainPattern, Envelope, Failure, ImUri, Incoming, InstantInbox, MaxForwards, Message, OperationKey,
-    Origin, PeerId, Presentations, Proof, Reason, Response, Side, Status, TransId,
+    AcceptedBy, Admitted, DomainPattern, Envelope, Failure, ImUri, Incoming, InstantInbox, MaxForwards, Message,
+    OperationKey, Origin, PeerId, Presentations, Proof, Reason, Response, Side, Status, TransId,
 };
 use ipnet::IpNet;
 use outgoing::Outgoing;
@@ -54,6 +54,8 @@ pub struct Settings {
     pub trusted: Vec<(IpNet, PeerId)>,
     /// Where requests to SIP users go.
     pub routes: Vec<Route>,
+    /// What users of SIP domains are known to take beside plain text.
+    pub accepted: AcceptedBy,
     /// What carries a request that is large for a datagram, where the next hop is reached over UDP.
     pub large_requests: LargeRequests,
     /// Most connections at a time, accepted and ordered ones together.
@@ -171,6 +173,7 @@ impl Connector {
         let Settings {
             endpoint,
             presentations: _,
+            accepted: _,
             native_numbers: _,
             foreign_numbers: _,
             trusted,

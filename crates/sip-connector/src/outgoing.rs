@@ -21,8 +21,10 @@ use crate::routes::{Journey, RouteId, Verdict};
 use crate::spelling::Spellings;
 use crate::stack::{Carrier, Stack};
 use crate::translate::address::{Party, Rules};
+use crate::translate::content::Recipient;
+use crate::translate::rich::Letterhead;
 use crate::translate::{content, status};
-use cpim::{Admitted, Failure, ImUri, OperationKey, PresentationError, Reason, Status};
+use cpim::{AcceptedBy, Admitted, Failure, ImUri, OperationKey, PresentationError, Reason, Status};
 use hashbrown::HashTable;
 use sip::endpoint::{Outcome, RequestParts, SendError};
 use sip::wire::headers::NameAddr;
@@ -93,6 +95,7 @@ pub(crate) struct Outgoing {
     queue_per_destination: usize,
     queue_in_all: usize,
     rules: Rules,
+    accepted: AcceptedBy,
     /// How the users of SIP spell themselves.
     pub(crate) spellings: Spellings,
 }
@@ -117,6 +120,7 @@ impl Outgoing {
             queue_per_destination: settings.queue_per_destination,
             queue_in_all: settings.queue_in_all,
             rules,
+            accepted: settings.accepted.clone(),
             spellings: Spellings::new(minter),
         }
     }
@@ -128,6 +132,7 @@ impl Outgoing {
         self.queue_per_destination = settings.queue_per_destination;
         self.queue_in_all = settings.queue_in_all;
         self.rules = rules;
+        self.accepted = settings.accepted.clone();
         self.repeats.reconfigure(settings);
     }
 
@@ -157,10 +162,19 @@ impl Outgoing {
             scratch.extend_from_slice(admitted.mark.as_bytes());
             scratch.push(b'@');
             scratch.extend_from_slice(self.host.as_bytes());
+            let recipient = Recipient {
+                accepts: self.accepted.of(message.destination.0.domain()),
+                letterhead: Letterhead {
+                    from: uri_in(&scratch[uri_end..from_end]),
+                    to: std::str::from_utf8(&scratch[..uri_end]).unwrap_or_default(),
+                    date_time: message.envelope.sent,
+                },
+                boundary: admitted.mark.as_bytes(),
+            };
             let parts = Parts {
                 from: &scratch[uri_end..from_end],
                 call_id: &scratch[call_id_start..],
-                forms: content::forms(&message.content, &mut written),
+                forms: content::forms(&message.content, &recipient, &mut written)?,
                 max_forwards: message.max_forwards.0,
             };
             let key = self.destination(&scratch[..uri_end], route);
@@ -503,6 +517,12 @@ fn unreachable() -> Failure<'static> {
         text: Some(Cow::Borrowed("the SIP side does not answer")),
         alternate: None,
     }
+}
+
+/// The URI of a From value.
+fn uri_in(from: &[u8]) -> &str {
+    let uri = from.iter().rposition(|&octet| octet == b'<').and_then(|start| from.get(start + 1..)).unwrap_or_default();
+    std::str::from_utf8(uri.strip_suffix(b">").unwrap_or_default()).unwrap_or_default()
 }
 
 /// A reason phrase for people: bounded, one line, what is not UTF-8 replaced.

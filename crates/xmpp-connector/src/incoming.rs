@@ -1,6 +1,7 @@
 //! What a `<message/>` from the server leads to.
 
 use crate::translate::message::{self, Meaning, Silence};
+use crate::translate::offered;
 use crate::translate::{address, error};
 use crate::{Bounce, Connector, Event};
 use cpim::{Envelope, Failure, Incoming, InstantInbox, MaxForwards, Reason, Status, TransId};
@@ -29,7 +30,9 @@ impl Connector {
             return Event::None;
         };
         match message::to_cpim(&message, &self.settings.presentations) {
-            Meaning::Operation(abstracted) => {
+            Meaning::Operation(mut abstracted) => {
+                let html = self.settings.html_is_taken;
+                abstracted.content.alternatives = offered::alternatives(&message, &abstracted.content, html);
                 let near = self.received.enter(index, &message);
                 let start = self.settings.start_max_forwards;
                 let carried = message.max_forwards.as_deref().and_then(|text| text.trim().parse::<u8>().ok());

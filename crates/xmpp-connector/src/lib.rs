@@ -48,6 +48,8 @@ pub struct Settings {
     pub ask_receipts: bool,
     /// What users of XMPP domains are known to take beside what every client shows.
     pub accepted: AcceptedBy,
+    /// Some user of SIP is known to take HTML, so that XHTML-IM is worth being read.
+    pub html_is_taken: bool,
     /// Octets that a content may have once it is decoded.
     pub content_limit: usize,
     /// What time it was when the connector was made, to tell messages that were sent long before they came. Without it
@@ -186,6 +188,7 @@ impl Connector {
             unsent_limit,
             ask_receipts,
             accepted,
+            html_is_taken,
             content_limit,
             made_at: _,
         } = settings;
@@ -198,6 +201,7 @@ impl Connector {
         self.settings.unsent_limit = unsent_limit;
         self.settings.ask_receipts = ask_receipts;
         self.settings.accepted = accepted;
+        self.settings.html_is_taken = html_is_taken;
         self.settings.content_limit = content_limit;
     }
 

@@ -35,6 +35,7 @@ impl Stage {
             presentations: cpim::Presentations::default(),
             trusted: Vec::new(),
             routes: Vec::new(),
+            accepted: cpim::AcceptedBy::default(),
             large_requests: LargeRequests::Udp,
             connections: 1,
             host: "gw.example".into(),

@@ -4,4 +4,5 @@ pub mod address;
 pub mod content;
 pub mod message;
 pub mod redirect;
+pub(crate) mod rich;
 pub mod status;

@@ -1,8 +1,9 @@
 //! `<message/>` and message operations (RFC 7572 tables 1 and 2, RFC 3922 section 4).
 
 use super::address::{self, AddressError};
+use super::e2e::{self, E2eError};
 use cpim::{Content, ImUri, Presentations, Reason, Subject};
-use xmpp::stanza::{Localized, Message, MessageType};
+use xmpp::stanza::{Message, MessageType};
 
 /// What a stanza with a body says, in the core's words.
 #[derive(Debug)]
@@ -47,7 +48,9 @@ pub fn to_cpim<'a>(message: &Message<'a>, presentations: &Presentations) -> Mean
         MessageType::Normal | MessageType::Chat | MessageType::Error => {}
     }
     let Some(from) = message.from.clone() else { return Meaning::Nothing(Silence::NoSender) };
-    let Some(body) = message.bodies.first() else { return Meaning::Nothing(Silence::NoBody) };
+    if message.bodies.is_empty() && message.e2e.is_none() {
+        return Meaning::Nothing(Silence::NoBody);
+    }
     let to = message.to.clone().unwrap_or_default();
     let refused = |error| {
         Meaning::Refused(match error {
@@ -63,20 +66,26 @@ pub fn to_cpim<'a>(message: &Message<'a>, presentations: &Presentations) -> Mean
     };
     let source = address::parse_stamped(from).map_err(AddressError::from);
     match source.and_then(|from| address::to_cpim(&from, presentations)) {
-        Ok(source) => Meaning::Operation(Abstracted { source, destination, content: content(message, body) }),
+        Ok(source) => match content(message) {
+            Ok(content) => Meaning::Operation(Abstracted { source, destination, content }),
+            Err(_) => Meaning::Refused(Reason::BadRequest),
+        },
         Err(error) => refused(error),
     }
 }
 
-/// RFC 7572 table 1: the text with its language, and the subjects.
-fn content<'a>(message: &Message<'a>, body: &Localized<'a>) -> Content<'a> {
+/// RFC 7572 table 1: the text with its language, and the subjects. An entity in `<e2e/>` is what is said (RFC 3923 section 8),
+/// and the body beside it is for those who do not know that.
+fn content<'a>(message: &Message<'a>) -> Result<Content<'a>, E2eError> {
     let subjects = message.subjects.iter().map(|subject| Subject {
         language: subject.lang.clone().or_else(|| message.lang.clone()),
         text: subject.text.clone(),
     });
-    Content {
-        subjects: subjects.collect(),
-        language: body.lang.clone().or_else(|| message.lang.clone()),
-        ..Content::text(body.text.clone())
+    let subjects = subjects.collect();
+    if let Some(entity) = &message.e2e {
+        return Ok(Content { subjects, ..e2e::unwrap(entity)? });
     }
+    let Some(body) = message.bodies.first() else { return Ok(Content::default()) };
+    let language = body.lang.clone().or_else(|| message.lang.clone());
+    Ok(Content { subjects, language, ..Content::text(body.text.clone()) })
 }

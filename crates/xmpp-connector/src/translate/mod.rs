@@ -5,4 +5,5 @@ pub mod content;
 pub mod e2e;
 pub mod error;
 pub mod message;
+pub mod offered;
 pub mod xhtml;
