@@ -4,7 +4,7 @@ use cpim::DomainPattern;
 use entente_tests::world::{World, response};
 use sip::auth::{Algorithm, Authenticator, Credentials, Role, Secret, Settings};
 use sip::wire::Method;
-use sip_connector::Account;
+use sip_connector::{Account, RepeatCounters};
 use std::time::Duration;
 
 fn stanza(n: u32, to: &str) -> String {
@@ -120,6 +120,8 @@ fn a_challenge_is_answered_and_later_messages_go_out_with_credentials() {
             answer(&mut world, &volunteered, "200 OK", "");
         }
         assert_eq!(world.take_stanzas(), [""; 0], "nobody hears of it");
+        let counted = world.engine.counters().sip_repeats;
+        assert_eq!(counted, RepeatCounters { answered: 1, ..RepeatCounters::default() });
         world.assert_quiet();
     }
 }
@@ -143,6 +145,8 @@ fn rejected_credentials_are_not_sent_again_and_the_sender_is_told() {
         let waited = next(&mut world);
         assert_eq!((body(&waited), header(&waited, role.credentials().as_str())), ("text 2", None));
         answer(&mut world, &waited, "200 OK", "");
+        let counted = world.engine.counters().sip_repeats;
+        assert_eq!((counted.answered, counted.rejected), (1, 1));
         world.assert_quiet();
     }
 }

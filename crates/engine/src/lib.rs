@@ -42,6 +42,8 @@ pub struct Counters {
     pub sip_connections: sip_connector::ConnectionCounters,
     /// The SIP routes'.
     pub sip_routes: sip_connector::RouteCounters,
+    /// What was sent again to SIP.
+    pub sip_repeats: sip_connector::RepeatCounters,
     /// SIP next hops that did not do their part when they were last asked.
     pub failing_next_hops: usize,
     /// The XMPP connector's.
@@ -126,6 +128,7 @@ impl Engine {
             sip: *self.sip.counters(),
             sip_connections: *self.sip.connections(),
             sip_routes: *self.sip.routes(),
+            sip_repeats: *self.sip.repeats(),
             failing_next_hops: self.sip.failing_next_hops(),
             xmpp: self.xmpp.counters().clone(),
             late_failures: self.late.count(),

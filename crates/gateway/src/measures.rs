@@ -10,6 +10,7 @@ pub fn measure(counters: &engine::Counters, metrics: &mut Metrics) {
         sip,
         sip_connections,
         sip_routes,
+        sip_repeats,
         failing_next_hops,
         xmpp,
         late_failures,
@@ -27,6 +28,7 @@ pub fn measure(counters: &engine::Counters, metrics: &mut Metrics) {
     self::sip_routes(sip_routes, metrics);
     let help = "Next hops that failed when they were last asked.";
     metrics.gauge("entente_sip_failing_next_hops", help, &[], *failing_next_hops as u64);
+    self::sip_repeats(sip_repeats, metrics);
     self::xmpp(xmpp, metrics);
 }
 
@@ -175,6 +177,18 @@ fn sip_routes(counters: &sip_connector::RouteCounters, metrics: &mut Metrics) {
     metrics.counter("entente_sip_held_off_total", help, &[], held_off);
     let help = "Messages refused because they were larger than their route takes.";
     metrics.counter("entente_sip_too_large_for_route_total", help, &[], too_large);
+}
+
+fn sip_repeats(counters: &sip_connector::RepeatCounters, metrics: &mut Metrics) {
+    let sip_connector::RepeatCounters { answered, rejected, without_account, redirected, plainer } = *counters;
+    for (outcome, value) in [("answered", answered), ("rejected", rejected), ("without_account", without_account)] {
+        let help = "Challenges to our requests, by what came of them; rejected are the credentials of an account.";
+        metrics.counter("entente_sip_challenges_total", help, &[("outcome", outcome)], value);
+    }
+    let help = "Requests sent to where a redirection led.";
+    metrics.counter("entente_sip_redirects_followed_total", help, &[], redirected);
+    let help = "Requests sent in a plainer form, because a richer one was refused.";
+    metrics.counter("entente_sip_plainer_forms_total", help, &[], plainer);
 }
 
 fn xmpp(counters: &xmpp_connector::Counters, metrics: &mut Metrics) {

@@ -30,6 +30,7 @@ use std::time::Instant;
 use translate::address::Rules;
 use turn::{Input, Minter, Output, StreamId};
 
+pub use repeats::Counters as RepeatCounters;
 pub use routes::{Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, MOST_NEXT_HOPS, Route, USUAL_MTU};
 pub use sip::auth::Key as Account;
 pub use sip::endpoint::Counters as EndpointCounters;
@@ -378,6 +379,11 @@ impl Connector {
     /// The endpoint's counters.
     pub fn counters(&self) -> &endpoint::Counters {
         self.stack.endpoint.counters()
+    }
+
+    /// The counters of what was sent again.
+    pub fn repeats(&self) -> &RepeatCounters {
+        self.outgoing.repeats()
     }
 
     /// The counters of the routes.

@@ -16,7 +16,7 @@
 
 use crate::Settings;
 use crate::parts::{Kept, Parts};
-use crate::repeats::{Again, Course, Repeats};
+use crate::repeats::{self, Again, Course, Repeats};
 use crate::routes::{Journey, RouteId, Verdict};
 use crate::spelling::Spellings;
 use crate::stack::{Carrier, Stack};
@@ -134,6 +134,10 @@ impl Outgoing {
         self.rules = rules;
         self.accepted = settings.accepted.clone();
         self.repeats.reconfigure(settings);
+    }
+
+    pub(crate) fn repeats(&self) -> &repeats::Counters {
+        self.repeats.counters()
     }
 
     /// Messages that wait for the one before them.

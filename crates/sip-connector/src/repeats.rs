@@ -17,7 +17,7 @@ use crate::routes::{Journey, RouteId, Routes};
 use crate::translate::content::Form;
 use crate::translate::redirect::{self, Target};
 use cpim::DomainPattern;
-use sip::auth::{Covered, Keyring, Place, Shown};
+use sip::auth::{Covered, Keyring, Place, Shown, Unanswered};
 use sip::endpoint::Outcome;
 use sip::wire::uri::Uri;
 use sip::wire::{HeaderName, Method, Response};
@@ -101,10 +101,26 @@ fn is_same(a: &[u8], b: &[u8]) -> bool {
     }
 }
 
+/// What has been counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Challenges that were answered with credentials.
+    pub answered: u64,
+    /// Challenges that rejected the credentials that they had been answered with.
+    pub rejected: u64,
+    /// Challenges that nobody here has an account for.
+    pub without_account: u64,
+    /// Requests that were sent to a Contact of a redirection.
+    pub redirected: u64,
+    /// Requests that were sent in a plainer form, because a richer one was refused.
+    pub plainer: u64,
+}
+
 /// What decides on repeats.
 pub(crate) struct Repeats {
     keyring: Keyring,
     followed: Vec<DomainPattern>,
+    counters: Counters,
 }
 
 impl Repeats {
@@ -112,7 +128,12 @@ impl Repeats {
         Self {
             keyring: Keyring::new(settings.accounts.clone(), minter.derive("keyring")),
             followed: settings.redirects.followed.clone(),
+            counters: Counters::default(),
         }
+    }
+
+    pub(crate) fn counters(&self) -> &Counters {
+        &self.counters
     }
 
     /// Other settings for the decisions to come. Realms are forgotten with the accounts that they had.
@@ -181,6 +202,7 @@ impl Repeats {
             None if is_failure => {
                 let next = course.targets.get(course.tried)?;
                 course.tried += 1;
+                self.counters.redirected += 1;
                 Again::Along(routes.find(&next.domain)?)
             }
             None => return None,
@@ -202,7 +224,13 @@ impl Repeats {
             let uri = course.target().map_or(own, |target| &target.uri);
             let domain = Uri::parse(uri).map(|uri| uri.host.to_vec()).ok()?;
             let place = Place { way: routes.way(journey), domain: &domain };
-            return self.keyring.challenged(&place, &response.head, &mut course.shown).ok().map(|()| Again::There);
+            let verdict = self.keyring.challenged(&place, &response.head, &mut course.shown);
+            *match verdict {
+                Ok(()) => &mut self.counters.answered,
+                Err(Unanswered::Rejected) => &mut self.counters.rejected,
+                Err(_) => &mut self.counters.without_account,
+            } += 1;
+            return verdict.ok().map(|()| Again::There);
         }
         if !self.keyring.is_empty() {
             self.keyring.concluded(&response.head, &course.shown);
@@ -211,6 +239,7 @@ impl Repeats {
             415 | 488 => {
                 let plainer = plainer(forms, course.form, response)?;
                 course.form = plainer;
+                self.counters.plainer += 1;
                 Some(Again::There)
             }
             status if redirect::is_redirection(status) => {
