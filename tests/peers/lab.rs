@@ -46,6 +46,8 @@ pub(crate) struct Extras<'e> {
     pub(crate) domains: &'e [&'e str],
     /// More of the gateway's configuration.
     pub(crate) config: &'e str,
+    /// What Kamailio wants to know from the gateway; nothing if it is empty.
+    pub(crate) password: &'e str,
 }
 
 impl<S: XmppServer> Lab<S> {
@@ -61,7 +63,8 @@ impl<S: XmppServer> Lab<S> {
         let sip_port = free_port();
         let domains = [&[SIP], extras.domains].concat();
         let server = S::start(&folder, XMPP, &domains, SECRET, &XMPP_USERS);
-        let kamailio = Kamailio::start(&folder, &domains, &SIP_USERS, sip_port, Carrier::Udp);
+        let kamailio =
+            Kamailio::start_challenging(&folder, &domains, &SIP_USERS, sip_port, Carrier::Udp, extras.password);
         let secret = folder.write("component-secret", SECRET);
         let fill = |text: &str, domain: &str| {
             text.replace("@XMPP_DOMAIN@", XMPP)

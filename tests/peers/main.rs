@@ -1,5 +1,6 @@
 //! The gateway between real servers and clients. Run by `./test`, which also installs them; see `tests/src/peers`.
 
+mod challenges;
 mod components;
 mod hostile_senders;
 mod lab;

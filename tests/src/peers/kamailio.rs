@@ -36,10 +36,25 @@ impl Kamailio {
     ///
     /// A user of `users` who has not registered is offline (480), anyone else is unknown (404). Nobody is asked for a password.
     pub fn start(folder: &Folder, domains: &[&str], users: &[&str], gateway_port: u16, carrier: Carrier) -> Self {
+        Self::start_challenging(folder, domains, users, gateway_port, carrier, "")
+    }
+
+    /// The same, but the gateway has to know this `password` of the realm `sip.example`, unless it is empty. A nonce is good for
+    /// three seconds, and each count of it once.
+    pub fn start_challenging(
+        folder: &Folder,
+        domains: &[&str],
+        users: &[&str],
+        gateway_port: u16,
+        carrier: Carrier,
+        password: &str,
+    ) -> Self {
         let port = free_port();
         let home = folder.make("kamailio");
         let config = TEMPLATE
             .replace("@ALIASES@", &domains.iter().map(|domain| format!("alias=\"{domain}\"\n")).collect::<String>())
+            .replace("@CHALLENGE@", if password.is_empty() { "" } else { "#!define CHALLENGE" })
+            .replace("@PASSWORD@", password)
             .replace("@USERS@", &users.join("|"))
             .replace("@PORT@", &port.to_string())
             .replace("@GATEWAY_PORT@", &gateway_port.to_string())
