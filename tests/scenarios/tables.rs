@@ -1,38 +1,29 @@
-//! The two tables of RFC 7247 section 7, each row from wire to wire.
+//! The tables of `docs/src/mapping.md`, each row from wire to wire. Those of errors are the two of RFC 7247 section 7.
 
+use entente_tests::book;
 use entente_tests::world::{World, attribute, message, response};
 
-/// Table 2 with the recorded deviations: stanza error condition, who answers, status to the SIP sender.
-const TO_SIP: &[(&str, u16)] = &[
-    ("bad-request", 400),
-    ("conflict", 400),
-    ("feature-not-implemented", 501),
-    ("forbidden", 403),
-    ("gone", 410),
-    ("internal-server-error", 500),
-    ("item-not-found", 404),
-    ("jid-malformed", 400),
-    ("not-acceptable", 406),
-    ("not-allowed", 403),
-    ("not-authorized", 403),
-    ("policy-violation", 403),
-    ("recipient-unavailable", 480),
-    ("redirect", 480),
-    ("registration-required", 403),
-    ("remote-server-not-found", 404),
-    ("remote-server-timeout", 504),
-    ("resource-constraint", 500),
-    ("service-unavailable", 403),
-    ("subscription-required", 400),
-    ("undefined-condition", 400),
-    ("unexpected-request", 400),
-    ("no-such-condition-in-the-rfc", 400),
-];
+/// A table of the page: what stands in backticks in its first two cells, or the cell itself where nothing does.
+fn rows(heading: &str) -> Vec<(String, String)> {
+    let word = |cell: &String| book::code(cell).first().map_or_else(|| cell.clone(), |code| (*code).to_owned());
+    let table = book::table_below(&book::page("mapping.md"), heading);
+    let rows: Vec<_> = table.rows.iter().map(|row| (word(&row[0]), word(&row[1]))).collect();
+    assert!(rows.len() > 3, "{heading}: {rows:?}");
+    rows
+}
 
+/// `<condition/>` without its brackets.
+fn condition(spelled: &str) -> &str {
+    spelled.strip_prefix('<').and_then(|name| name.strip_suffix("/>")).unwrap_or_else(|| panic!("{spelled}"))
+}
+
+/// Table 2 with the recorded deviations.
 #[test]
 fn each_stanza_error_has_its_status() {
     let mut world = World::new();
-    for (n, (condition, status)) in TO_SIP.iter().enumerate() {
+    for (n, (spelled, status)) in rows("Stanza errors to SIP").iter().enumerate() {
+        let condition = condition(spelled);
+        let status: u16 = status.parse().expect("a status");
         world.proxy_sends(message(n as u32, "romeo@xmpp.example", "hello"));
         let stanzas = world.take_stanzas();
         let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("the message");
@@ -41,7 +32,7 @@ fn each_stanza_error_has_its_status() {
             "<message from='romeo@xmpp.example' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
              <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
         ));
-        assert_eq!(world.take_statuses(), [*status], "{condition}");
+        assert_eq!(world.take_statuses(), [status], "{condition}");
     }
     // One device that does not offer it: 405, with Allow.
     world.proxy_sends(message(99, "romeo@xmpp.example", "hello"));
@@ -55,62 +46,12 @@ fn each_stanza_error_has_its_status() {
     assert!(answer.starts_with("SIP/2.0 405 ") && answer.contains("\r\nAllow: "), "{answer}");
 }
 
-/// Table 3: status of the SIP side, stanza error condition to the XMPP sender.
-const TO_XMPP: &[(u16, &str)] = &[
-    (300, "recipient-unavailable"),
-    (380, "not-acceptable"),
-    (400, "bad-request"),
-    (401, "not-authorized"),
-    (402, "bad-request"),
-    (403, "forbidden"),
-    (404, "item-not-found"),
-    (405, "feature-not-implemented"),
-    (406, "not-acceptable"),
-    (407, "registration-required"),
-    (408, "remote-server-timeout"),
-    (410, "gone"),
-    (413, "policy-violation"),
-    (414, "policy-violation"),
-    (415, "not-acceptable"),
-    (416, "not-acceptable"),
-    (420, "feature-not-implemented"),
-    (421, "not-acceptable"),
-    (423, "resource-constraint"),
-    (430, "recipient-unavailable"),
-    (439, "feature-not-implemented"),
-    (440, "policy-violation"),
-    (480, "recipient-unavailable"),
-    (481, "item-not-found"),
-    (482, "not-acceptable"),
-    (483, "not-acceptable"),
-    (484, "item-not-found"),
-    (485, "item-not-found"),
-    (486, "recipient-unavailable"),
-    (487, "recipient-unavailable"),
-    (488, "not-acceptable"),
-    (489, "policy-violation"),
-    (491, "unexpected-request"),
-    (493, "bad-request"),
-    (499, "bad-request"),
-    (500, "internal-server-error"),
-    (501, "feature-not-implemented"),
-    (502, "remote-server-not-found"),
-    (503, "internal-server-error"),
-    (504, "remote-server-timeout"),
-    (505, "not-acceptable"),
-    (513, "policy-violation"),
-    (599, "internal-server-error"),
-    (600, "recipient-unavailable"),
-    (603, "recipient-unavailable"),
-    (604, "item-not-found"),
-    (606, "not-acceptable"),
-    (699, "recipient-unavailable"),
-];
-
+/// Table 3.
 #[test]
 fn each_status_has_its_stanza_error() {
     let mut world = World::new();
-    for (status, condition) in TO_XMPP {
+    for (status, spelled) in rows("SIP status to stanza errors") {
+        let condition = condition(&spelled);
         world.server_writes(
             "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m'><body>hello</body></message>",
         );
@@ -191,4 +132,64 @@ fn words_of_a_stanza_error_stay_in_their_header_line() {
     let warning = lines.iter().find(|line| line.starts_with("Warning: 399 gw.example \"no ")).expect("the words");
     assert!(warning.len() < 600 && warning.ends_with('"') && !warning.contains('\n'), "{warning}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+/// What was written for a request, its id left out.
+fn written(world: &mut World, request: &str) -> String {
+    world.proxy_sends(request);
+    let stanzas = world.take_stanzas();
+    let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message")).unwrap_or_else(|| panic!("{request}"));
+    let id = attribute(stanza, "id").expect("an id");
+    stanza.replace(id, "id")
+}
+
+#[test]
+fn each_header_of_a_request_has_its_place_in_the_stanza() {
+    let mut world = World::new();
+    let plain = written(&mut world, &message(1, "romeo@xmpp.example", "hello"));
+    for (n, (line, expected)) in rows("From a request into a stanza").iter().enumerate() {
+        let request = message(n as u32 + 2, "romeo@xmpp.example", "hello");
+        let (name, _) = line.split_once(": ").expect("a header line");
+        let old = request.lines().find(|old| old.starts_with(&format!("{name}:")));
+        let request = match old {
+            Some(old) => request.replace(old, line),
+            None => request.replace("Content-Length:", &format!("{line}\r\nContent-Length:")),
+        };
+        let stanza = written(&mut world, &request);
+        if expected == "nothing" {
+            assert_eq!(stanza, plain, "{line}");
+        } else {
+            assert!(stanza.contains(expected), "{line} is not {expected} in {stanza}");
+        }
+    }
+}
+
+#[test]
+fn each_part_of_a_stanza_has_its_place_in_the_request() {
+    let mut world = World::new();
+    let sent = |world: &mut World, piece: &str| {
+        let (attribute, child) = if piece.starts_with('<') { ("", piece) } else { (piece, "") };
+        world.server_writes(format!(
+            "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m' {attribute}><body>hello</body>{child}\
+             </message>"
+        ));
+        let request = world.take_datagram().unwrap_or_else(|| panic!("a request for {piece}"));
+        world.proxy_sends(response(&request, "200 OK", ""));
+        request
+    };
+    // Identifiers are new with each request.
+    let lasting = |request: &str| -> Vec<String> {
+        let changing = ["Via:", "From:", "Call-ID:"];
+        let lines = request.lines().filter(|line| !changing.iter().any(|name| line.starts_with(name)));
+        lines.map(str::to_owned).collect()
+    };
+    let plain = sent(&mut world, "");
+    for (piece, expected) in rows("From a stanza into a request") {
+        let request = sent(&mut world, &piece);
+        if expected == "nothing" {
+            assert_eq!(lasting(&request), lasting(&plain), "{piece}");
+        } else {
+            assert!(request.lines().any(|line| line == expected), "{piece} is not {expected} in {request}");
+        }
+    }
 }

@@ -6,9 +6,12 @@ mod stage;
 use entente_tests::book;
 use stage::Stage;
 
+/// Name, type, labels with their values, meaning.
+type Row = (String, String, Vec<(String, Vec<String>)>, String);
+
 /// What `/metrics` serves, as rows of the table: name, type, labels with their values, meaning.
 fn rows(served: &str) -> Vec<String> {
-    let mut rows: Vec<(String, String, Vec<(String, Vec<String>)>, String)> = Vec::new();
+    let mut rows: Vec<Row> = Vec::new();
     for line in served.lines() {
         if let Some(help) = line.strip_prefix("# HELP ") {
             let (name, help) = help.split_once(' ').unwrap();
@@ -37,7 +40,7 @@ fn rows(served: &str) -> Vec<String> {
             }
         }
     }
-    let row = |(name, kind, labels, help): (String, String, Vec<(String, Vec<String>)>, String)| {
+    let row = |(name, kind, labels, help): Row| {
         let labels = labels.into_iter().map(|(label, values)| format!("`{label}`: {}", values.join(", ")));
         format!("| `{name}` | {kind} | {} | {help} |", labels.collect::<Vec<_>>().join("; "))
     };
