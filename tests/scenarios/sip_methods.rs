@@ -127,6 +127,22 @@ fn options_tell_whether_a_message_would_be_taken() {
     world.assert_quiet();
 }
 
+/// Proxies ask with OPTIONS whom they may send to: a gateway that takes nothing more says so, as it does to messages.
+#[test]
+fn a_gateway_that_is_about_to_end_says_so_to_whoever_asks() {
+    let mut world = World::new();
+    // Something that is still open keeps it from ending.
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    world.take_stanzas();
+    world.engine.drain();
+    world.turn();
+    for (n, uri) in (2..).zip(["sip:gw.example", "sip:romeo@xmpp.example", "sip:romeo@elsewhere.example"]) {
+        let request = asking(n, "OPTIONS").replace("OPTIONS sip:romeo@xmpp.example ", &format!("OPTIONS {uri} "));
+        let answer = answer(&mut world, &request);
+        assert_eq!((status(&answer), header(&answer, "Retry-After")), (Some(503), Some("5")), "{uri}: {answer}");
+    }
+}
+
 /// RFC 3261 section 8.2.2.3: what a CANCEL or an ACK may require does not matter.
 #[test]
 fn cancel_and_ack_may_require_what_they_like() {

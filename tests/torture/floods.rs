@@ -91,6 +91,33 @@ fn floods_of_ack_and_cancel_leave_nothing_behind() {
     others::quiet(&mut world, "the flood");
 }
 
+/// Calls that nobody acknowledges: each is refused at once; what is said again by itself is bounded, and ends.
+#[test]
+fn a_flood_of_calls_is_refused_and_its_repetition_is_bounded() {
+    const CALLS: u32 = 3000;
+    const REPEATED: usize = 100;
+    let size = {
+        let mut world = World::new();
+        world.proxy_sends(message(0, "romeo@xmpp.example", "").replace("MESSAGE", "INVITE"));
+        others::settle(&mut world).datagrams[0].len()
+    };
+    // A row takes more than its refusal does.
+    let mut world = World::with(|settings| settings.sip.endpoint.max_refused = size * REPEATED);
+    for n in 0..CALLS {
+        world.proxy_sends(message(n, "romeo@xmpp.example", "").replace("MESSAGE", "INVITE"));
+    }
+    let said = others::settle(&mut world);
+    assert_eq!(said.datagrams.len(), CALLS as usize);
+    assert!(said.datagrams.iter().all(|answer| others::summary(answer) == "405 Method Not Allowed"));
+    assert!((1..REPEATED).contains(&world.engine.open()), "{}", world.engine.open());
+    let repeated = world.engine.open();
+    others::go_on(&mut world, 0, "the flood");
+    world.advance(std::time::Duration::from_secs(32));
+    let again = others::settle(&mut world);
+    assert_eq!(again.datagrams.len(), repeated * 10, "Timer G, ten times until Timer H");
+    others::quiet(&mut world, "the flood");
+}
+
 #[test]
 fn a_flood_of_responses_to_nothing_is_silence() {
     let mut world = World::new();

@@ -10,7 +10,7 @@ mod late;
 
 pub use late::LateFailure;
 
-use cpim::{Concluded, Incoming, OperationKey, Relay, Side, Status};
+use cpim::{Concluded, Incoming, OperationKey, Reason, Relay, Side, Status};
 use late::Late;
 use std::time::Instant;
 use turn::{Input, Machine, Minter, Output, Seed};
@@ -160,7 +160,12 @@ impl Engine {
             sip_connector::Event::None => {}
             sip_connector::Event::Message(incoming) => self.on_message(now, incoming),
             sip_connector::Event::Options { near, destination } => {
-                let resolved = self.relay.resolve(Side::Sip, &destination).map(drop);
+                // What a message would get; whoever asks about us alone wants to know whether to send us any.
+                let resolved = match destination {
+                    _ if self.draining => Err(Reason::Overloaded),
+                    Some(destination) => self.relay.resolve(Side::Sip, &destination).map(drop),
+                    None => Ok(()),
+                };
                 self.sip.respond_options(now, near, resolved, &mut self.output);
             }
             sip_connector::Event::Concluded(operation, status) => self.conclude(now, operation, status),

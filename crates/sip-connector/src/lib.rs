@@ -122,8 +122,8 @@ pub enum Event<'a> {
     Options {
         /// Our name for the request.
         near: u64,
-        /// The address.
-        destination: ImUri<'a>,
+        /// The address; `None` asks about ourselves.
+        destination: Option<ImUri<'a>>,
     },
     /// The fate of an operation that was concretised here.
     Concluded(OperationKey, Status<'a>),
@@ -141,7 +141,7 @@ pub struct Connector {
 #[allow(clippy::large_enum_variant, reason = "as for Event")]
 enum Asked<'a> {
     Message(Message<'a>),
-    Options(ImUri<'a>),
+    Options(Option<ImUri<'a>>),
 }
 
 /// What an OPTIONS is told by somebody who takes messages.
@@ -281,8 +281,8 @@ impl Connector {
             // Whoever names no user asks about us, and where the hops are used up we answer for whom it was meant (section 11).
             let about_us = essentials.uri.is_some_and(|uri| uri.user.is_none()) || essentials.max_forwards == Some(0);
             return match about_us {
-                true => Err(capabilities()),
-                false => translate::message::destination(request, &self.rules).map(Asked::Options),
+                true => Ok(Asked::Options(None)),
+                false => translate::message::destination(request, &self.rules).map(|to| Asked::Options(Some(to))),
             };
         }
         let abstracted = translate::message::to_cpim(request, essentials, &self.rules)?;
