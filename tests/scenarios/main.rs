@@ -25,6 +25,7 @@ mod reconfigure;
 mod redirections;
 mod repeats;
 mod requests_to_sip;
+mod route_sets;
 mod routes;
 mod several_components;
 mod sip_dialects;

@@ -2,7 +2,7 @@
 //! 8.1.2, 12.2.1.1).
 
 use cpim::{DomainPattern, Presentation, Presentations, Rule, Side};
-use entente_tests::world::{World, proxy, response, route};
+use entente_tests::world::{World, attribute, message, proxy, response, route};
 use sip::route_set::RouteSet;
 use sip::transaction::{Flow, Transport};
 use sip_connector::Route;
@@ -96,4 +96,35 @@ fn a_domain_without_a_way_is_told_so() {
     let error = world.take_stanza().expect("an error");
     assert!(error.contains("<remote-server-not-found"), "{error}");
     world.assert_quiet();
+}
+
+/// RFC 3261 16.4: a strict router before us put our URI into the Request-URI, and the user is the last value of Route. Where
+/// we stand in Route ourselves, the Request-URI says whom it is for.
+#[test]
+fn a_request_that_was_routed_by_way_of_us_has_arrived() {
+    for (uri, routes, status, reached) in [
+        ("sip:192.0.2.1", "<sip:romeo@xmpp.example>", None, true),
+        ("sip:192.0.2.1:5060;transport=udp", "<sip:other.example;lr>, <sip:romeo@xmpp.example>", None, true),
+        ("sip:romeo@xmpp.example", "<sip:192.0.2.1;lr>", None, true),
+        ("sip:romeo@xmpp.example", "<sip:192.0.2.1;lr>, <sip:other.example;lr>", None, true),
+        ("sip:romeo@xmpp.example", "<sip:other.example;lr>, <sip:nurse@xmpp.example>", None, true),
+        // Nobody is named anywhere, or not by a router that was told to come by us.
+        ("sip:192.0.2.1", "<sip:192.0.2.1;lr>", Some(484), false),
+        ("sip:192.0.2.1", "", Some(484), false),
+        ("sip:192.0.2.1", "<sip:nobody@elsewhere.example>", Some(404), false),
+        ("sip:192.0.2.7", "<sip:romeo@xmpp.example>", Some(484), false),
+        ("sip:192.0.2.1:5070", "<sip:romeo@xmpp.example>", Some(484), false),
+    ] {
+        let mut world = World::new();
+        let mut text = message(1, "romeo@xmpp.example", "hello").replacen("sip:romeo@xmpp.example", uri, 1);
+        if !routes.is_empty() {
+            text = text.replacen("Max-Forwards", &format!("Route: {routes}\r\nMax-Forwards"), 1);
+        }
+        world.proxy_sends(text);
+        let answer = world.take_datagram();
+        assert_eq!(answer.as_deref().and_then(entente_tests::world::status), status, "{uri} {routes}");
+        let stanza = world.take_stanza();
+        let to = stanza.as_deref().and_then(|stanza| attribute(stanza, "to"));
+        assert_eq!(to, reached.then_some("romeo@xmpp.example"), "{uri} {routes}");
+    }
 }

@@ -20,8 +20,9 @@ use cpim::{
 use ipnet::IpNet;
 use outgoing::Outgoing;
 use sip::endpoint;
+use sip::route_set::target_behind;
 use sip::transaction::{Answer, Extra, Flow, ServerKey};
-use sip::wire::{Essentials, HeaderName, Method, Request};
+use sip::wire::{Essentials, HeaderName, Method, Request, Uri};
 use slotmap::{Key, KeyData};
 use stack::Stack;
 use std::borrow::Cow;
@@ -227,7 +228,13 @@ impl Connector {
     fn on_endpoint<'a>(&mut self, now: Instant, flow: Flow, event: endpoint::Event<'a>, out: &mut Output) -> Event<'a> {
         match event {
             endpoint::Event::None => Event::None,
-            endpoint::Event::Request { transaction, request, essentials, hash } => {
+            endpoint::Event::Request { transaction, mut request, mut essentials, hash } => {
+                let endpoint = &self.stack.endpoint;
+                let behind = |uri: Uri<'_>| target_behind(&uri, &request.head, |uri| endpoint.is_ours(uri));
+                if let Some(target) = essentials.uri.and_then(behind) {
+                    request.uri = target.raw;
+                    essentials.uri = Some(target);
+                }
                 let near = transaction.data().as_ffi();
                 let origin = self.origin(flow);
                 // Whatever a stranger asks is refused or tells what anybody may know, so the answer is the same each time.

@@ -3,7 +3,7 @@
 //! Where they come from (configuration, dialogs) is the caller's matter, and so is where the request is sent (8.1.2).
 
 use crate::wire::uri::{Scheme, Uri};
-use crate::wire::{HeaderName, print};
+use crate::wire::{Head, HeaderName, NameAddr, print};
 
 /// Why URIs cannot be a route set.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -62,6 +62,21 @@ impl RouteSet {
         write_route(target, scratch);
         Routed { uri: strict, lines: scratch }
     }
+}
+
+/// Whom a request is for that a strict router has sent by way of us: it put our URI into the Request-URI, and the target stands
+/// last in Route (16.4). `None` for every other request; a URI of ours that names a user is an address like any other.
+pub fn target_behind<'a>(
+    request_uri: &Uri<'_>,
+    head: &Head<'a>,
+    is_ours: impl Fn(&Uri<'_>) -> bool,
+) -> Option<Uri<'a>> {
+    if request_uri.user.is_some() || !is_ours(request_uri) {
+        return None;
+    }
+    let target = NameAddr::parse(head.list(HeaderName::Route).last()?).ok()?.uri;
+    // A loose router has named us in both places.
+    (target.user.is_some() || !is_ours(&target)).then_some(target)
 }
 
 fn write_route(uri: &[u8], out: &mut Vec<u8>) {

@@ -212,6 +212,11 @@ impl Endpoint {
         self.clients.len()
     }
 
+    /// Whether host and port of a URI are those of our Via, over whatever transport.
+    pub fn is_ours(&self, uri: &wire::Uri<'_>) -> bool {
+        [&self.sent_by, &self.sent_by_tcp].into_iter().any(|sent_by| sent_by.is(uri.host, uri.port))
+    }
+
     /// Takes one datagram, or one message of a stream.
     pub fn handle_message<'a>(&mut self, now: Instant, flow: Flow, bytes: &'a [u8], out: &mut Output) -> Event<'a> {
         let now = self.clock(now);

@@ -69,7 +69,11 @@ impl SentBy {
     }
 
     pub(super) fn is_in(&self, via: &Via<'_>) -> bool {
-        via.host.eq_ignore_ascii_case(&self.host) && via.port.unwrap_or(5060) == self.port
+        self.is(via.host, via.port)
+    }
+
+    pub(super) fn is(&self, host: &[u8], port: Option<u16>) -> bool {
+        host.eq_ignore_ascii_case(&self.host) && port.unwrap_or(5060) == self.port
     }
 }
 
