@@ -193,9 +193,24 @@ fn next_unreachable(socket: &UdpSocket) -> io::Result<Option<SocketAddr>> {
         let (ControlMessageOwned::Ipv4RecvErr(error, _) | ControlMessageOwned::Ipv6RecvErr(error, _)) = message else {
             return false;
         };
-        i32::try_from(error.ee_errno).is_ok_and(is_unreachable)
+        says_not_delivered(error.ee_origin, error.ee_type, error.ee_errno)
     });
     Ok(unreachable.then_some(peer))
+}
+
+/// Whether an entry of the error queue ends the transactions with its peer (RFC 3261 18.4): host, network, port or protocol
+/// unreachable, or a parameter problem. Source quench and TTL exceeded are passed over; the kernel calls the latter
+/// `EHOSTUNREACH` too.
+fn says_not_delivered(origin: u8, icmp_type: u8, errno: u32) -> bool {
+    use nix::libc::{EPROTO, SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6};
+    let Ok(errno) = i32::try_from(errno) else { return false };
+    // RFC 792 and RFC 4443.
+    match (origin, icmp_type) {
+        (SO_EE_ORIGIN_ICMP, 3) | (SO_EE_ORIGIN_ICMP6, 1) => is_unreachable(errno),
+        (SO_EE_ORIGIN_ICMP, 12) | (SO_EE_ORIGIN_ICMP6, 4) => errno == EPROTO,
+        (SO_EE_ORIGIN_ICMP | SO_EE_ORIGIN_ICMP6, _) => false,
+        _ => is_unreachable(errno),
+    }
 }
 
 fn to_socket_addr(address: &nix::sys::socket::SockaddrStorage) -> Option<SocketAddr> {
@@ -206,6 +221,37 @@ fn to_socket_addr(address: &nix::sys::socket::SockaddrStorage) -> Option<SocketA
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// RFC 3261 18.4, with the errors that the kernel makes of the messages (`icmp_err_convert`, `icmpv6_err_convert`).
+    #[test]
+    fn which_icmp_messages_end_transactions() {
+        use nix::libc::{
+            EACCES, ECONNREFUSED, EHOSTUNREACH, EMSGSIZE, ENETUNREACH, ENOPROTOOPT, EPROTO, SO_EE_ORIGIN_ICMP,
+            SO_EE_ORIGIN_ICMP6, SO_EE_ORIGIN_LOCAL,
+        };
+        for (origin, icmp_type, errno, ends) in [
+            (SO_EE_ORIGIN_ICMP, 3, ENETUNREACH, true),
+            (SO_EE_ORIGIN_ICMP, 3, EHOSTUNREACH, true),
+            (SO_EE_ORIGIN_ICMP, 3, ENOPROTOOPT, true),
+            (SO_EE_ORIGIN_ICMP, 3, ECONNREFUSED, true),
+            (SO_EE_ORIGIN_ICMP, 12, EPROTO, true),
+            (SO_EE_ORIGIN_ICMP6, 1, EHOSTUNREACH, true),
+            (SO_EE_ORIGIN_ICMP6, 1, ECONNREFUSED, true),
+            (SO_EE_ORIGIN_ICMP6, 4, EPROTO, true),
+            // Fragmentation needed, source quench, TTL exceeded.
+            (SO_EE_ORIGIN_ICMP, 3, EMSGSIZE, false),
+            (SO_EE_ORIGIN_ICMP, 4, 0, false),
+            (SO_EE_ORIGIN_ICMP, 11, EHOSTUNREACH, false),
+            (SO_EE_ORIGIN_ICMP6, 2, EMSGSIZE, false),
+            (SO_EE_ORIGIN_ICMP6, 3, EHOSTUNREACH, false),
+            (SO_EE_ORIGIN_LOCAL, 0, EMSGSIZE, false),
+            (SO_EE_ORIGIN_LOCAL, 0, EACCES, false),
+            (SO_EE_ORIGIN_LOCAL, 0, EHOSTUNREACH, true),
+        ] {
+            let errno = u32::try_from(errno).unwrap();
+            assert_eq!(says_not_delivered(origin, icmp_type, errno), ends, "{origin} {icmp_type} {errno}");
+        }
+    }
 
     /// A message of one user that is too large for a datagram must not look like a proxy that is gone: all transactions
     /// with it would fail.
