@@ -92,7 +92,9 @@ fn a_domain_without_a_way_is_told_so() {
     let mut world = World::with(|settings| {
         settings.sip.routes[0].domain = DomainPattern::Exactly("other.example".into());
     });
-    world.server_writes("<message from='romeo@xmpp.example' to='juliet@sip.example' id='m'><body>hello</body></message>");
+    world.server_writes(
+        "<message from='romeo@xmpp.example' to='juliet@sip.example' id='m'><body>hello</body></message>",
+    );
     let error = world.take_stanza().expect("an error");
     assert!(error.contains("<remote-server-not-found"), "{error}");
     world.assert_quiet();

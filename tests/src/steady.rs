@@ -33,6 +33,23 @@ impl Steady {
         Self::with(world::settings())
     }
 
+    /// A gateway at rest that has another next hop for what the first does not take, a route set, and many domains with routes
+    /// of their own.
+    pub fn with_routes() -> Self {
+        let mut settings = world::settings();
+        let strict = [&b"sip:strict.example"[..], b"sip:loose.example;lr"];
+        let usual = sip_connector::Route {
+            route_set: sip::route_set::RouteSet::new(strict).expect("routes"),
+            ..world::route(&[Transport::Udp, Transport::Tcp])
+        };
+        let own = (0..100).map(|n| sip_connector::Route {
+            domain: cpim::DomainPattern::Exactly(format!("sip{n}.example").into()),
+            ..usual.clone()
+        });
+        settings.sip.routes = own.chain([usual.clone()]).collect();
+        Self::with(settings)
+    }
+
     /// A gateway at rest, with SIP over TCP.
     pub fn over_tcp() -> Self {
         let mut settings = world::settings();
@@ -246,6 +263,8 @@ mod tests {
     #[test]
     fn a_message_costs_no_allocation() {
         let _profiler = dhat::Profiler::builder().testing().build();
+        let to_sip = blocks(Steady::with_routes(), 4096, Steady::xmpp_to_sip);
+        assert_eq!(to_sip, 0, "allocations for 4096 messages with another next hop and a route set");
         for (transport, start) in [("UDP", Steady::new as fn() -> Steady), ("TCP", Steady::over_tcp)] {
             let to_xmpp = blocks(start(), 4096, Steady::sip_to_xmpp);
             let to_sip = blocks(start(), 4096, Steady::xmpp_to_sip);

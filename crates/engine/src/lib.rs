@@ -272,10 +272,25 @@ impl Engine {
         }
     }
 
+    /// One line for each change of a next hop.
+    fn log_next_hops(&mut self) {
+        use sip_connector::NextHopChange::{Back, HeldOff, Silent, Unreachable};
+        while let Some(news) = self.sip.poll_next_hop() {
+            let (side, transport, peer) = (Side::Sip.as_str(), news.transport.name(), news.peer);
+            match news.what {
+                Unreachable => tracing::warn!(side, transport, %peer, "a next hop cannot be reached"),
+                Silent => tracing::warn!(side, transport, %peer, "a next hop does not answer"),
+                HeldOff(span) => tracing::warn!(side, transport, %peer, ?span, "a next hop takes nothing for a time"),
+                Back => tracing::info!(side, transport, %peer, "a next hop answers again"),
+            }
+        }
+    }
+
     fn on_timeout(&mut self, now: Instant) {
         while let Some((operation, status)) = self.sip.handle_timeout(now, &mut self.output) {
             self.conclude(now, operation, status);
         }
+        self.log_next_hops();
         while let Some(operation) = self.relay.poll_expired(now) {
             let status = self.xmpp.expire(operation);
             self.conclude(now, operation, status);

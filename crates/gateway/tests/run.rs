@@ -124,6 +124,40 @@ fn messages_cross_over_tcp_both_ways() {
     assert_eq!(gateway.wait().code(), Some(0));
 }
 
+/// RFC 3263 4.3 on real sockets: neither a closed UDP port nor a refused connection keeps a message from the third next hop.
+#[test]
+fn what_cannot_be_reached_is_passed_over() {
+    let stage = Stage::new();
+    // Ports that nobody is behind any more.
+    let dead_udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let dead_tcp = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let third = stage.sip.local_addr().unwrap();
+    let one = format!("next_hop = \"udp:{third}\"");
+    let list = format!("next_hop = [\"udp:{dead_udp}\", \"tcp:{dead_tcp}\", \"udp:{third}\"]");
+    let mut gateway = stage.run_with(&stage.config().replace(&one, &list));
+    let mut component = stage.accept();
+    stage.wait_until_ready();
+    for n in 1..=2 {
+        component.write(&format!(
+            "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m{n}'><body>text {n}</body></message>"
+        ));
+        let mut buffer = [0; 2048];
+        let (length, peer) = stage.sip.recv_from(&mut buffer).unwrap();
+        let request = std::str::from_utf8(&buffer[..length]).unwrap();
+        assert!(request.ends_with(&format!("\r\n\r\ntext {n}")), "{request}");
+        stage.sip.send_to(ok(request).as_bytes(), peer).unwrap();
+    }
+    let metrics = stage.get("/metrics").unwrap();
+    assert!(metrics.contains("entente_sip_failovers_total{reason=\"unreachable\"} 2"), "{metrics}");
+    assert!(metrics.contains("entente_sip_failing_next_hops 2"), "{metrics}");
+    let log = stage.log();
+    assert_eq!(log.matches("a next hop cannot be reached").count(), 2, "{log}");
+    gateway.signal(Signal::SIGTERM);
+    component.read_until("</stream:stream", ">");
+    component.write("</stream:stream>");
+    assert_eq!(gateway.wait().code(), Some(0));
+}
+
 /// The response to a request, as a UAS makes it.
 fn ok(request: &str) -> String {
     let (head, _) = request.split_once("\r\n\r\n").unwrap();

@@ -32,7 +32,10 @@ use translate::address::Rules;
 use turn::{Input, Minter, Output, StreamId};
 
 pub use repeats::Counters as RepeatCounters;
-pub use routes::{Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, MOST_NEXT_HOPS, Route, USUAL_MTU};
+pub use routes::{
+    Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, MOST_NEXT_HOPS, NextHopChange, NextHopNews, Route,
+    USUAL_MTU,
+};
 pub use sip::auth::Key as Account;
 pub use sip::endpoint::Counters as EndpointCounters;
 pub use sip::transport::Counters as ConnectionCounters;
@@ -396,6 +399,11 @@ impl Connector {
     /// The counters of the routes.
     pub fn routes(&self) -> &RouteCounters {
         self.stack.routes.counters()
+    }
+
+    /// The next change of a next hop; to be asked for after inputs and timeouts, until `None`.
+    pub fn poll_next_hop(&mut self) -> Option<NextHopNews> {
+        self.stack.routes.poll_news()
     }
 
     /// Next hops that did not do their part when they were last asked.

@@ -14,9 +14,10 @@
 use cpim::DomainPattern;
 use sip::endpoint::Outcome;
 use sip::route_set::RouteSet;
-use sip::transaction::Flow;
+use sip::transaction::{Flow, Transport};
 use sip::wire::HeaderName;
 use sip::wire::headers::retry_after;
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -83,6 +84,30 @@ pub struct Counters {
     pub held_off: u64,
     /// Messages refused because they were larger than their way takes.
     pub too_large: u64,
+}
+
+/// What has become of a next hop, for the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NextHopNews {
+    /// What carries requests there.
+    pub transport: Transport,
+    /// Its address.
+    pub peer: SocketAddr,
+    /// What it did.
+    pub what: NextHopChange,
+}
+
+/// How a next hop has changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NextHopChange {
+    /// It could not be reached: others are asked before it for [`FAILURE_KEPT`].
+    Unreachable,
+    /// It said nothing: the same.
+    Silent,
+    /// It holds us off for so long.
+    HeldOff(Duration),
+    /// It answers again.
+    Back,
 }
 
 /// Place of a route.
@@ -166,6 +191,7 @@ pub(crate) struct Routes {
     hops: Vec<Hop>,
     by_domain: Vec<(Box<str>, RouteId)>,
     elsewhere: Option<RouteId>,
+    news: VecDeque<NextHopNews>,
     counters: Counters,
 }
 
@@ -176,6 +202,7 @@ impl Routes {
             hops: Vec::new(),
             by_domain: Vec::new(),
             elsewhere: None,
+            news: VecDeque::new(),
             counters: Counters::default(),
         };
         for (route, place) in routes.iter().zip(0u16..) {
@@ -199,6 +226,11 @@ impl Routes {
             self.hops.len() - 1
         });
         HopId(u16::try_from(place).unwrap_or(u16::MAX))
+    }
+
+    /// The next change of a next hop.
+    pub(crate) fn poll_news(&mut self) -> Option<NextHopNews> {
+        self.news.pop_front()
     }
 
     pub(crate) fn counters(&self) -> &Counters {
@@ -319,25 +351,27 @@ impl Routes {
                 // Without Retry-After it is a 500 that says nothing of other requests (RFC 3261 21.5.4).
                 if let Some(seconds) = response.head.first(HeaderName::RetryAfter).and_then(retry_after) {
                     let span = Duration::from_secs(seconds.into()).min(LONGEST_HOLD_OFF);
-                    hop.standing = Standing::HeldOff(now + span);
+                    if !span.is_zero() {
+                        hop.change(Standing::HeldOff(now + span), NextHopChange::HeldOff(span), &mut self.news);
+                    }
                 }
                 Verdict::Elsewhere(Cause::Unavailable)
             }
             Outcome::Final(_) => {
                 if matches!(hop.standing, Standing::Failed(_)) {
-                    hop.standing = Standing::Good;
+                    hop.change(Standing::Good, NextHopChange::Back, &mut self.news);
                 }
                 Verdict::Over
             }
             Outcome::TimedOut { heard: true } => Verdict::Over,
             Outcome::TimedOut { heard: false } => {
-                fail(hop, now);
+                hop.fail(now, NextHopChange::Silent, &mut self.news);
                 Verdict::Elsewhere(Cause::Silent)
             }
             Outcome::TransportFailed => {
                 // A connection that stood was lost: that says nothing of the next one.
                 if !connected || is_refused(hop, now) {
-                    fail(hop, now);
+                    hop.fail(now, NextHopChange::Unreachable, &mut self.news);
                 }
                 Verdict::Elsewhere(Cause::Unreachable)
             }
@@ -349,8 +383,20 @@ fn is_refused(hop: &Hop, now: Instant) -> bool {
     hop.refused_until.is_some_and(|until| now < until)
 }
 
-fn fail(hop: &mut Hop, now: Instant) {
-    if !matches!(hop.standing, Standing::HeldOff(until) if now < until) {
-        hop.standing = Standing::Failed(now + FAILURE_KEPT);
+impl Hop {
+    fn change(&mut self, standing: Standing, what: NextHopChange, news: &mut VecDeque<NextHopNews>) {
+        self.standing = standing;
+        let Flow { transport, peer, .. } = self.flow;
+        news.push_back(NextHopNews { transport, peer, what });
+    }
+
+    fn fail(&mut self, now: Instant, what: NextHopChange, news: &mut VecDeque<NextHopNews>) {
+        let failed = Standing::Failed(now + FAILURE_KEPT);
+        match self.standing {
+            Standing::HeldOff(until) if now < until => {}
+            // It is known to fail.
+            Standing::Failed(_) => self.standing = failed,
+            Standing::Good | Standing::HeldOff(_) => self.change(failed, what, news),
+        }
     }
 }
