@@ -425,8 +425,12 @@ impl ClientAcceptor {
         let stanza = parse_stanza(bytes, &self.namespaces, limits).map_err(unreadable)?;
         let mut reader = Reader::new(bytes, &self.namespaces, limits).map_err(unreadable)?;
         reader.next().map_err(unreadable)?;
-        if matches!(stanza, Stanza::Other { .. }) || reader.namespace() != ns::CLIENT {
+        if matches!(stanza, Stanza::Other { .. }) {
             return Err((StreamError::UnsupportedStanzaType, ""));
+        }
+        // RFC 6120 4.8.3: a stanza of another kind of stream.
+        if reader.namespace() != ns::CLIENT {
+            return Err((StreamError::InvalidNamespace, ""));
         }
         match reader.attribute("from").map_err(unreadable)? {
             Some(from) if !self.is_own(&from) => Err((StreamError::InvalidFrom, "")),

@@ -352,6 +352,8 @@ fn what_a_bound_client_must_not_send() {
         ("<p:message/>", "not-well-formed"),
         ("<r xmlns='urn:xmpp:sm:3'/>", "unsupported-stanza-type"),
         ("<query/>", "unsupported-stanza-type"),
+        ("<message xmlns='jabber:server'/>", "invalid-namespace"),
+        ("<message xmlns='jabber:component:accept'/>", "invalid-namespace"),
         ("text", "bad-format"),
         (&deep, "policy-violation"),
         (&long, "policy-violation"),
