@@ -194,4 +194,12 @@ with_each_server! {
         assert_eq!(tablet.expect_message().body.as_deref(), Some("good night"));
         tablet.expect_nothing(Duration::from_millis(500));
     }
+
+    /// Marked-up text crosses as text, whatever else comes with it.
+    #[test]
+    fn marked_up_text_is_read_as_text(lab: Lab<_>) {
+        let mut romeo = lab.xmpp_user("romeo");
+        lab.alice_sends("sip:romeo@xmpp.example", "text/html", "<p>hello <b>Romeo</b> &amp; all</p>", 202);
+        assert_eq!(romeo.expect_message().body.as_deref(), Some("hello Romeo & all"));
+    }
 }
