@@ -7,6 +7,7 @@ mod lab;
 mod peers_alone;
 mod sandbox_guests;
 mod sip_sender_is_told;
+mod smime;
 mod start_and_end;
 mod texts_cross;
 mod xmpp_sender_is_told;
