@@ -7,6 +7,7 @@ mod barrier;
 mod book;
 mod configuration;
 mod content;
+mod content_dialects;
 mod content_tables;
 mod content_to_sip;
 mod dialects;
