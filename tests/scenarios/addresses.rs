@@ -230,17 +230,40 @@ fn a_user_whom_only_an_older_server_knows_can_write_and_be_answered() {
         let stanza = message_in(&mut world);
         assert_eq!(attribute(&stanza, "to"), Some(jid), "{stanza}");
         // A bounce from him is known as his.
-        let id = attribute(&stanza, "id").expect("an id");
-        world.server_writes(format!(
-            "<message type='error' id='{id}' from='{jid}' to='juliet@sip.example'><error type='cancel'>\
-             <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
-        ));
+        bounce(&mut world, &stanza, jid);
         assert_eq!(world.take_statuses(), [404], "{jid}");
     }
-    // Nobody on SIP becomes such a user.
-    let request = message(9, "romeo@xmpp.example", "x").replace("sip:juliet@", "sip:i%E2%99%A5u@");
-    world.proxy_sends(request);
-    assert_eq!(world.take_statuses(), [403]);
+}
+
+/// To servers that enforce RFC 6122 some addresses are others, which RFC 7622 tells apart.
+#[test]
+fn an_address_that_servers_of_another_age_take_for_another_is_nobodys() {
+    let mut world = World::new();
+    // An answer to such a sender would go to somebody else.
+    for (n, user) in ["i%E2%99%A5u", "fu%C3%9Fball", "%CE%B1%CF%82", "%D7%901", "%E0%A4%95%E0%A5%8D%E2%80%8D%E0%A4%B7"]
+        .into_iter()
+        .enumerate()
+    {
+        let request = message(n as u32, "romeo@xmpp.example", "x").replace("sip:juliet@", &format!("sip:{user}@"));
+        world.proxy_sends(request);
+        assert_eq!(world.take_statuses(), [403], "{user}");
+    }
+    // Who is written to is for his server to say; its bounce names him as it knows him.
+    world.proxy_sends(message(9, "fu%C3%9Fball@xmpp.example", "hello"));
+    let stanza = message_in(&mut world);
+    assert_eq!(attribute(&stanza, "to"), Some("fu\u{df}ball@xmpp.example"), "{stanza}");
+    bounce(&mut world, &stanza, "somebody@xmpp.example");
+    assert_eq!(world.take_statuses(), [0; 0]);
+    bounce(&mut world, &stanza, "fussball@xmpp.example");
+    assert_eq!(world.take_statuses(), [404]);
+}
+
+fn bounce(world: &mut World, stanza: &str, from: &str) {
+    let id = attribute(stanza, "id").expect("an id");
+    world.server_writes(format!(
+        "<message type='error' id='{id}' from='{from}' to='juliet@sip.example'><error type='cancel'>\
+         <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+    ));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use cpim::{Mark, OperationKey};
 use hashbrown::HashTable;
 use slotmap::SecondaryMap;
 use turn::{Minter, Pool};
-use xmpp::jid::JidParts;
+use xmpp::jid::{JidParts, is_older_form};
 
 /// A message written to XMPP whose fate is not known.
 pub(crate) struct Copy {
@@ -77,8 +77,12 @@ impl Copies {
         let copy = self.rows.get(operation)?;
         let to = JidParts::parse_stamped(std::str::from_utf8(&copy.to).ok()?).ok()?;
         let from = JidParts::parse_stamped(from?).ok()?;
-        let speaks = from.bare_eq(&to) || (from.local.is_none() && from.domain == to.domain);
-        speaks.then_some(operation)
+        let same_user = match (&from.local, &to.local) {
+            (None, _) => true,
+            (Some(from), Some(to)) => from == to || is_older_form(from, to),
+            (Some(_), None) => false,
+        };
+        (same_user && from.domain == to.domain).then_some(operation)
     }
 
     pub(crate) fn forget(&mut self, operation: OperationKey) {

@@ -222,9 +222,26 @@ pub fn normal_local(text: &str) -> Result<Cow<'_, str>, JidError> {
     check_length(normal, Part::Local)
 }
 
-/// A localpart that a server may know: in its normal form, or as RFC 6122 leaves it where RFC 7622 has no place for it.
+/// A localpart that a server may know: as RFC 6122 leaves it where that is how it stands, else in its normal form. A server
+/// whose tables do not know an upper case tells it from the lower case.
 pub fn known_local(text: &str) -> Result<Cow<'_, str>, JidError> {
-    normal_local(text).or_else(|error| if stamped::is_local(text) { Ok(Cow::Borrowed(text)) } else { Err(error) })
+    match normal_local(text) {
+        Ok(Cow::Borrowed(normal)) => Ok(Cow::Borrowed(normal)),
+        _ if stamped::is_local(text) => Ok(Cow::Borrowed(text)),
+        other => other,
+    }
+}
+
+/// A localpart in its normal form, where servers that enforce RFC 6122 leave that as it is too. To them `fußball` is
+/// `fussball`: whoever answered him would answer somebody else.
+pub fn portable_local(text: &str) -> Result<Cow<'_, str>, JidError> {
+    let normal = normal_local(text)?;
+    if normal.is_ascii() || stamped::is_local(&normal) { Ok(normal) } else { Err(JidError::Forbidden(Part::Local)) }
+}
+
+/// Whether a server that enforces RFC 6122 says `stamped` of whom it was told as `local`.
+pub fn is_older_form(stamped: &str, local: &str) -> bool {
+    !local.is_ascii() && stringprep::nodeprep(local).is_ok_and(|older| older == stamped)
 }
 
 /// A domainpart that a server may have: in its normal form, or as IDNA2003 leaves it (RFC 6122 section 2.2), or with
@@ -510,6 +527,31 @@ mod tests {
         {
             assert_eq!(JidParts::parse_stamped(text), JidParts::parse(text), "{text}");
         }
+    }
+
+    /// As Prosody 0.12.3 and ejabberd 23.01 prepare these.
+    #[test]
+    fn what_servers_of_either_age_leave_as_it_is_is_portable() {
+        for (text, portable, older) in [
+            ("juliet", true, ""),
+            ("Juliet", true, ""),
+            ("f\u{fc}r", true, "f\u{fc}r"),
+            ("\u{3a3}a", true, "\u{3c3}a"),
+            ("\u{5d0}\u{5d1}", true, "\u{5d0}\u{5d1}"),
+            ("fu\u{df}ball", false, "fussball"),
+            ("\u{3b1}\u{3c2}", false, "\u{3b1}\u{3c3}"),
+            ("\u{915}\u{94d}\u{200d}\u{937}", false, "\u{915}\u{94d}\u{937}"),
+            ("\u{5d0}1", false, ""),
+        ] {
+            assert!(normal_local(text).is_ok(), "{text}");
+            assert_eq!(portable_local(text).is_ok(), portable, "{text}");
+            assert_eq!(is_older_form(older, text), !older.is_empty(), "{text}");
+            assert!(!is_older_form("somebody", text), "{text}");
+        }
+        // Sharp s got its upper case after Unicode 3.2: to such a server that is the case of nothing.
+        assert_eq!(known_local("\u{1e9e}").as_deref(), Ok("\u{1e9e}"));
+        assert_eq!(normal_local("\u{1e9e}").as_deref(), Ok("\u{df}"));
+        assert_eq!(known_local("\u{c9}").as_deref(), Ok("\u{e9}"));
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use cpim::{ImUri, PresentationError, Presentations, fold_case};
 use std::borrow::Cow;
 use xmpp::escape::{escape_local, is_escaping, unescape_local};
-use xmpp::jid::{JidError, JidParts, known_domain, known_local, normal_domain, normal_local};
+use xmpp::jid::{JidError, JidParts, known_domain, known_local, normal_domain, portable_local};
 
 /// Why a JID is no address of the core, or an address has no JID.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -99,7 +99,7 @@ pub fn write_presented(
 ) -> Result<usize, AddressError> {
     let presented = presentations.present(address)?;
     let local = presented.local(shown_domain);
-    write(&local, presented.domain, normal_local, out)
+    write(&local, presented.domain, portable_local, out)
 }
 
 /// Appends the IRI (RFC 5122 section 2.2) of a foreign user as he is shown here.
@@ -128,7 +128,7 @@ pub fn write_native(address: &ImUri<'_>, out: &mut Vec<u8>) -> Result<usize, Add
 /// A domain within a localpart, as people read it: in U-labels, where a localpart can hold them.
 fn shown_domain(domain: &str) -> Cow<'_, str> {
     match normal_domain(domain) {
-        Ok(shown) if normal_local(&shown).is_ok_and(|local| *local == *shown) => shown,
+        Ok(shown) if portable_local(&shown).is_ok_and(|local| *local == *shown) => shown,
         _ => Cow::Borrowed(domain),
     }
 }
