@@ -1,6 +1,6 @@
 //! Requests that are large for their way: RFC 3428 section 8, RFC 7572 section 6, RFC 3261 section 18.1.1.
 
-use entente_tests::world::{World, attribute, response, route};
+use entente_tests::world::{World, attribute, message, proxy, response, route, status};
 use sip::transaction::Transport;
 use sip_connector::{LargeRequests, Route};
 
@@ -107,4 +107,20 @@ fn on_a_safe_way_what_is_large_for_the_path_goes_over_tcp() {
     assert_eq!(request.len(), 801);
     world.sip_writes(stream, response(&request, "200 OK", ""));
     world.assert_quiet();
+}
+
+/// RFC 7572 section 6 is about what leaves us. What comes may have any size that the limits allow.
+#[test]
+fn what_comes_from_sip_may_be_large() {
+    for length in [1301, 10_000, 60_000] {
+        let mut world = World::with(|settings| settings.sip.routes[0].congestion_safe = false);
+        let stream = world.sip_connects((proxy().ip(), 40_000).into());
+        let text = "x".repeat(length);
+        world.sip_writes(stream, message(1, "romeo@xmpp.example", &text).replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
+        let stanza = world.take_stanza().expect("a stanza");
+        assert!(stanza.contains(&format!("<body>{text}</body>")), "{length}");
+        world.advance(std::time::Duration::from_secs(2));
+        let answer = world.sip_reads(stream).expect("an answer");
+        assert_eq!(status(&answer), Some(504), "the barrier is not played here: {answer}");
+    }
 }

@@ -279,6 +279,25 @@ fn what_cannot_be_sent_is_refused_and_leaves_nothing() {
     assert_eq!(stage.endpoint.clients(), 1);
 }
 
+/// RFC 3261 16.6 step 9: onto a stream with Content-Length, also where the datagram did without.
+#[test]
+fn what_is_passed_on_over_a_stream_has_its_length() {
+    let mut stage = Stage::new();
+    let text = Text::default().print();
+    let without = text.replace("Content-Length: 5\r\n", "");
+    assert_ne!(text, without);
+    let now = stage.now();
+    let event = stage.endpoint.handle_message(now, udp(5061), without.as_bytes(), &mut stage.out);
+    let Event::Request { transaction, request, .. } = event else { panic!("{event:?}") };
+    let forwarding =
+        Forwarding { request: &request, uri: b"sip:romeo@192.0.2.99", max_forwards: 69, routes_done: 0, without: &[] };
+    let target = stage.tcp();
+    stage.endpoint.forward(now, target, transaction, &forwarding, 8, &mut stage.out).unwrap();
+    let sent = stage.one();
+    assert!(sent.header("Via").starts_with("SIP/2.0/TCP "), "{}", sent.text());
+    assert!(sent.text().ends_with("Content-Length: 5\r\n\r\nhello"), "{}", sent.text());
+}
+
 #[test]
 fn a_request_is_passed_on_with_all_it_has() {
     let mut stage = Stage::with(|settings| settings.refuse_merged = false);
