@@ -91,6 +91,10 @@ pub struct Shown(SmallVec<[Proof; 2]>);
 
 #[derive(Clone, Copy, Debug)]
 struct Proof {
+    role: Role,
+    /// Place in the list of accounts, and which list it was.
+    account: usize,
+    edition: u32,
     space: SpaceKey,
     generation: u32,
     /// They answer a challenge to this request; else they were volunteered.
@@ -110,9 +114,18 @@ pub enum Unanswered {
     Rejected,
 }
 
+impl Shown {
+    /// What was shown of an account, whatever has become of the realm since: other requests share it.
+    fn find(&mut self, role: Role, account: usize, edition: u32) -> Option<&mut Proof> {
+        self.0.iter_mut().find(|proof| (proof.role, proof.account, proof.edition) == (role, account, edition))
+    }
+}
+
 /// Accounts, and the realms that have asked for them.
 pub struct Keyring {
     keys: Vec<Key>,
+    /// Goes up with each list of accounts.
+    edition: u32,
     spaces: SlotMap<SpaceKey, Space>,
     minter: Minter,
     uses: u64,
@@ -127,13 +140,14 @@ impl std::fmt::Debug for Keyring {
 impl Keyring {
     /// A keyring with these accounts; of several for one realm and domain the first counts.
     pub fn new(keys: Vec<Key>, minter: Minter) -> Self {
-        Self { keys, spaces: SlotMap::with_key(), minter, uses: 0 }
+        Self { keys, edition: 0, spaces: SlotMap::with_key(), minter, uses: 0 }
     }
 
     /// Takes other accounts. What is remembered goes with those that it was for.
     pub fn replace_keys(&mut self, keys: &[Key]) {
         if self.keys != keys {
             self.keys = keys.to_vec();
+            self.edition = self.edition.wrapping_add(1);
             self.spaces.clear();
         }
     }
@@ -171,11 +185,17 @@ impl Keyring {
             print::line_end(out);
             self.uses += 1;
             (space.count, space.used) = (count, self.uses);
-            match shown.0.iter_mut().find(|proof| proof.space == key) {
-                Some(proof) => proof.generation = space.generation,
-                None => {
-                    shown.0.push(Proof { space: key, generation: space.generation, asked: false, stale: 0 });
-                }
+            match shown.find(space.role, space.account, self.edition) {
+                Some(proof) => (proof.space, proof.generation) = (key, space.generation),
+                None => shown.0.push(Proof {
+                    role: space.role,
+                    account: space.account,
+                    edition: self.edition,
+                    space: key,
+                    generation: space.generation,
+                    asked: false,
+                    stale: 0,
+                }),
             }
         }
     }
@@ -245,12 +265,12 @@ impl Keyring {
         let known =
             self.spaces.iter().find(|(_, space)| space.role == role && space.account == account && space.is_for(place));
         let known = known.map(|(key, _)| key);
-        let proof = known.and_then(|known| shown.0.iter_mut().find(|proof| proof.space == known));
-        if let Some(proof) = proof {
-            let is_same_nonce = known
-                .and_then(|known| self.spaces.get(known))
+        if let Some(proof) = shown.find(role, account, self.edition) {
+            let is_same_nonce = self
+                .spaces
+                .get(proof.space)
                 .is_some_and(|space| space.generation == proof.generation && space.challenge.nonce == challenge.nonce);
-            let again = if proof.asked { challenge.stale && proof.stale < MOST_STALE } else { true };
+            let again = !proof.asked || (challenge.stale && proof.stale < MOST_STALE);
             if is_same_nonce || !again {
                 // It is not volunteered to the next ones either.
                 if let Some(known) = known {
@@ -272,8 +292,17 @@ impl Keyring {
             space.cnonce = self.minter.mint();
             (space.count, space.generation, space.used) = (0, generation, self.uses);
         }
-        if !shown.0.iter().any(|proof| proof.space == key) {
-            shown.0.push(Proof { space: key, generation, asked: true, stale: 0 });
+        match shown.find(role, account, self.edition) {
+            Some(proof) => (proof.space, proof.generation) = (key, generation),
+            None => shown.0.push(Proof {
+                role,
+                account,
+                edition: self.edition,
+                space: key,
+                generation,
+                asked: true,
+                stale: 0,
+            }),
         }
         true
     }

@@ -112,6 +112,25 @@ fn rejected_credentials_are_not_sent_again() {
     assert_eq!(Sent::default().send(&mut keyring, &PLACE), "");
 }
 
+/// They share what is remembered of the realm, and each makes up its own mind.
+#[test]
+fn requests_at_the_same_time_are_each_rejected_once() {
+    let mut keyring = keyring(&[key("proxy.example", None)]);
+    let mut all: Vec<_> = std::iter::repeat_with(Sent::default).take(5).collect();
+    for (n, sent) in all.iter_mut().enumerate() {
+        sent.send(&mut keyring, &PLACE);
+        assert_eq!(sent.answered(&mut keyring, &PLACE, &proxy(&format!("n{n}"), "")), Ok(()), "the first challenge");
+        sent.send(&mut keyring, &PLACE);
+    }
+    // Those behind the first volunteered its nonce, were challenged, and have answered that.
+    for (n, sent) in all.iter_mut().enumerate() {
+        let verdict = sent.answered(&mut keyring, &PLACE, &proxy(&format!("m{n}"), ""));
+        assert_eq!(verdict, Err(Unanswered::Rejected), "{n}");
+        let mut other = Sent::default();
+        assert_eq!(other.answered(&mut keyring, &PLACE, &proxy(&format!("o{n}"), "")), Ok(()), "realms come again");
+    }
+}
+
 #[test]
 fn a_stale_nonce_is_answered_with_the_fresh_one() {
     let mut keyring = keyring(&[key("proxy.example", None)]);
