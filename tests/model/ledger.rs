@@ -254,9 +254,15 @@ impl Ledger {
         }
         let Some((n, row)) = n.and_then(|n| self.messages.get_mut(&n).map(|row| (n, row))) else { return };
         let (pair, place) = (row.pair, row.handed.map_or(0, |(place, _)| place));
-        let twice = row.branch.replace(branch.to_owned()).is_some();
-        if twice {
-            self.breach(Breach::DeliveredTwice, format!("message {n} in two requests"));
+        let before = row.branch.replace(branch.to_owned());
+        // Only a refusal may be followed by another try.
+        let refusal = before.as_ref().map(|before| self.sent[before].answered);
+        match refusal {
+            None => {}
+            Some(Some(status)) if status >= 300 => self.see(format!("again after {status}")),
+            Some(status) => {
+                self.breach(Breach::DeliveredTwice, format!("message {n} in two requests, after {status:?}"))
+            }
         }
         if self.last_sent.insert(pair, place).is_some_and(|before| before > place) {
             self.breach(Breach::Order, format!("{n} of {pair:?} to SIP"));

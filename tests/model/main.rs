@@ -54,6 +54,9 @@ fn what_is_told_is_true() {
             "error remote-server-timeout",
             "error resource-constraint",
             "error recipient-unavailable",
+            "error registration-required",
+            "again after 302",
+            "again after 407",
         ];
         for what in wanted {
             assert!(seen.contains_key(what), "{what} never happened: {seen:#?}");

@@ -5,9 +5,12 @@ mod server;
 
 use crate::ledger::Ledger;
 use crate::mutant::Mutant;
+use cpim::DomainPattern;
 use engine::Engine;
 use entente_tests::dice::Dice;
 use entente_tests::world::{self, attribute, proxy, response, status};
+use sip::auth::{Algorithm, Authenticator, Credentials, Refused, Role, Secret, Settings};
+use sip::wire::Method;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 use turn::{Action, CloseCause, Input, Machine, SocketId, StreamId};
@@ -16,6 +19,8 @@ const SIP_USERS: [&str; 3] = ["juliet", "nurse", "tybalt"];
 const XMPP_USERS: [&str; 3] = ["romeo", "benvolio", "mercutio"];
 /// Messages in each direction.
 const MESSAGES: u32 = 40;
+/// What the gateway has to know when the proxy asks.
+const PASSWORD: &[u8] = b"queen mab";
 /// Octets that the kernel takes for a server that does not read.
 const KERNEL: usize = 3000;
 
@@ -27,6 +32,7 @@ pub(crate) struct Weather {
     slow: u64,
     faults: u64,
     bounces: u64,
+    redirections: u64,
 }
 
 impl Weather {
@@ -37,6 +43,7 @@ impl Weather {
             slow: dice.one_of(&[0, 5, 30]),
             faults: dice.one_of(&[0, 0, 2, 6]),
             bounces: dice.one_of(&[0, 10, 40]),
+            redirections: dice.one_of(&[0, 0, 20]),
         }
     }
 }
@@ -85,6 +92,8 @@ pub(crate) struct Simulation {
     requests: BTreeMap<u32, ((usize, usize), String)>,
     answered: BTreeSet<u32>,
     told: BTreeMap<String, Option<String>>,
+    /// The proxy asks the gateway who it is.
+    judge: Option<Authenticator>,
     stream: Option<StreamId>,
     standing: bool,
     hung: Option<Instant>,
@@ -114,6 +123,20 @@ impl Simulation {
         let mut settings = world::settings();
         settings.xmpp.unsent_limit = dice.one_of(&[1 << 20, 4000]);
         settings.relay.max_in_flight = dice.one_of(&[1000, 10]);
+        let judge = dice.percent(40).then(|| {
+            let key = sip_connector::Account {
+                realm: b"sip.example".to_vec(),
+                domains: Vec::new(),
+                username: b"gateway".to_vec(),
+                // Sometimes the operator is wrong.
+                password: if dice.percent(80) { PASSWORD.to_vec() } else { b"wrong".to_vec() },
+            };
+            settings.sip.accounts = vec![key];
+            let lifetime = dice.one_of(&[1, 300]);
+            let algorithms = vec![Algorithm::Sha256];
+            Authenticator::new(Settings { realm: "sip.example".into(), algorithms, lifetime, nonces: 100 }, [9; 32])
+        });
+        settings.sip.redirects.followed = vec![DomainPattern::Exactly("sip.example".into())];
         let now = Instant::now();
         let mut simulation = Self {
             engine: Engine::new(settings, [seed as u8; 16], now),
@@ -127,6 +150,7 @@ impl Simulation {
             requests: BTreeMap::new(),
             answered: BTreeSet::new(),
             told: BTreeMap::new(),
+            judge,
             stream: None,
             standing: false,
             hung: None,
@@ -371,6 +395,10 @@ impl Simulation {
             Some(None) => {}
             None => {
                 self.told.insert(branch.clone(), None);
+                if let Some((line, more)) = self.not_like_this(&text) {
+                    let delay = self.dice.below(100);
+                    return self.after(delay, Event::Answers { branch, answer: response(&text, line, &more) });
+                }
                 let line = self.dice.one_of(&[
                     "200 OK",
                     "200 OK",
@@ -399,6 +427,31 @@ impl Simulation {
                 self.after(delay, Event::Answers { branch, answer });
             }
         }
+    }
+
+    /// What the proxy wants to have otherwise.
+    fn not_like_this(&mut self, request: &str) -> Option<(&'static str, String)> {
+        let now = (self.now - self.start).as_secs();
+        if let Some(judge) = &mut self.judge {
+            let value = request.split("\r\n").find_map(|line| line.strip_prefix("Proxy-Authorization: "));
+            let verdict = value.map(|value| {
+                let credentials = Credentials::parse(value.as_bytes()).expect("credentials of the gateway");
+                judge.verify(now, Method::Message, &credentials, Secret::Password(PASSWORD))
+            });
+            if verdict != Some(Ok(())) {
+                let stale = verdict == Some(Err(Refused::Stale));
+                let salt = self.events.to_le_bytes();
+                let mut lines = Vec::new();
+                judge.challenge(Role::Proxy, now, salt, stale, &mut lines);
+                return Some(("407 Who Are You", String::from_utf8(lines).expect("a challenge")));
+            }
+        }
+        if !self.dice.percent(self.weather.redirections) {
+            return None;
+        }
+        let uri = request.split(' ').nth(1).unwrap_or_default();
+        let place = uri.find('@').unwrap_or(uri.len());
+        Some(("302 Moved", format!("Contact: <{}-next{}>\r\n", &uri[..place], &uri[place..])))
     }
 
     fn xmpp_user_writes(&mut self, n: u32) {
