@@ -215,6 +215,27 @@ fn a_message_beyond_the_limit_gets_513_and_the_connection_is_closed() {
 }
 
 #[test]
+fn the_longest_message_crosses_whole() {
+    let mut world = World::new();
+    let empty = over_tcp(1, "romeo@xmpp.example", "").len();
+    let text = "Wherefore art thou? ".repeat(4000);
+    // The length of the body takes four digits more than that of none.
+    let text = &text[..65_535 - empty - 4];
+    let longest = over_tcp(1, "romeo@xmpp.example", text);
+    assert_eq!(longest.len(), 65_535);
+    let stream = world.sip_connects(from(40_000));
+    for part in longest.as_bytes().chunks(1460) {
+        world.sip_writes(stream, part);
+    }
+    assert_eq!(bodies(&return_pings(&mut world)), [text]);
+    assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(202));
+    world.sip_writes(stream, over_tcp(2, "romeo@xmpp.example", &format!("{text}.")));
+    assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(513));
+    assert!(world.is_closed_by_gateway(stream));
+    world.assert_quiet();
+}
+
+#[test]
 fn silence_and_half_messages_end_a_connection() {
     let mut world = World::new();
     let silent = world.sip_connects(from(40_000));

@@ -1,6 +1,7 @@
 //! What SIP senders may write and how, and what they are told when it cannot be done.
 
 use entente_tests::world::{World, attribute, message, status};
+use std::time::Duration;
 
 /// The one message that a request led to; the ping behind it is left aside.
 fn delivered(world: &mut World) -> Option<String> {
@@ -274,6 +275,30 @@ fn a_message_larger_than_the_limit_gets_513() {
     assert_eq!(refusal(&mut world, &message(1, "romeo@xmpp.example", &"x".repeat(1300))), 513);
     world.proxy_sends(message(2, "romeo@xmpp.example", &"x".repeat(500)));
     assert!(delivered(&mut world).is_some());
+}
+
+/// RFC 3261 section 17.2.2: Timer J is 32 s, and 5 s as elsewhere would be too few for Timer E at the other end.
+#[test]
+fn a_retransmission_is_recognised_for_32_seconds() {
+    let mut world = World::new();
+    let request = message(1, "romeo@xmpp.example", "hello");
+    world.proxy_sends(&request);
+    let mut delivered = 0;
+    while let Some(stanza) = world.take_stanza() {
+        delivered += usize::from(stanza.starts_with("<message"));
+        if stanza.starts_with("<iq") {
+            world.server_writes(&stanza);
+        }
+    }
+    let first = world.take_datagram().expect("the answer");
+    assert_eq!((delivered, status(&first)), (1, Some(202)));
+    for pause in [500, 1000, 2000, 3000, 4000, 6500, 14_999] {
+        world.advance(Duration::from_millis(pause));
+        world.proxy_sends(&request);
+        assert_eq!(world.take_datagram().as_ref(), Some(&first));
+        assert_eq!(world.take_stanzas(), Vec::<String>::new(), "delivered once");
+    }
+    world.assert_quiet();
 }
 
 /// RFC 3428 section 3: a MESSAGE makes no dialog, so nobody can continue one.
