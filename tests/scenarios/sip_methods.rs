@@ -103,6 +103,7 @@ fn options_tell_whether_a_message_would_be_taken() {
         ("sip:a%ff@xmpp.example", 70, 484),
         ("sips:romeo@xmpp.example", 70, 403),
         ("tel:+15551234", 70, 416),
+        ("gopher:romeo@xmpp.example", 70, 416),
         // About ourselves, under whatever name.
         ("sip:gw.example", 70, 200),
         ("sip:192.0.2.1:5060;transport=udp", 70, 200),

@@ -220,11 +220,13 @@ fn of_several_defects_the_first_in_the_order_of_the_checks_is_told() {
     let dialog = ("To: <sip:romeo@xmpp.example>", "To: <sip:romeo@xmpp.example>;tag=x");
     let extension = ("Content-Type", "Require: x\r\nContent-Type");
     let unknown_domain = ("sip:romeo@xmpp.example", "sip:romeo@elsewhere.example");
+    let unknown_scheme = ("MESSAGE sip:", "MESSAGE gopher:");
     let kind = ("text/plain", "image/png");
     for (n, (spoils, expected)) in [
-        (&[unknown_method, dialog, extension, unknown_domain, kind][..], 501),
-        (&[unsupported_method, dialog, extension, unknown_domain, kind], 481),
-        (&[unsupported_method, extension, unknown_domain, kind], 405),
+        (&[unknown_scheme, unknown_method, dialog, extension, unknown_domain, kind][..], 501),
+        (&[unknown_scheme, unsupported_method, dialog, extension, unknown_domain, kind], 481),
+        (&[unknown_scheme, unsupported_method, extension, unknown_domain, kind], 405),
+        (&[unknown_scheme, kind], 416),
         (&[dialog, extension, unknown_domain, kind], 481),
         (&[extension, unknown_domain, kind], 420),
         (&[unknown_domain, kind], 404),

@@ -22,7 +22,7 @@ use outgoing::Outgoing;
 use sip::endpoint;
 use sip::route_set::target_behind;
 use sip::transaction::{Answer, Extra, Flow, ServerKey};
-use sip::wire::{Essentials, HeaderName, Method, Request, Uri};
+use sip::wire::{Essentials, HeaderName, Method, Request, Scheme, Uri};
 use slotmap::{Key, KeyData};
 use stack::Stack;
 use std::borrow::Cow;
@@ -289,7 +289,8 @@ impl Connector {
         }
         if request.method == Options {
             // Whoever names no user asks about us, and where the hops are used up we answer for whom it was meant (section 11).
-            let about_us = essentials.uri.is_some_and(|uri| uri.user.is_none()) || essentials.max_forwards == Some(0);
+            let unnamed = |uri: Uri<'_>| uri.user.is_none() && !matches!(uri.scheme, Scheme::Other(_));
+            let about_us = essentials.uri.is_some_and(unnamed) || essentials.max_forwards == Some(0);
             return match about_us {
                 true => Ok(Asked::Options(None)),
                 false => translate::message::destination(request, &self.rules).map(|to| Asked::Options(Some(to))),

@@ -22,7 +22,7 @@ use sip::proxy::{self, Destination, Domain, Fork, Verdict};
 use sip::registrar::{AddressOfRecord, Binding, Registrar};
 use sip::transaction::{Answer, Extra, Flow, ServerKey, Transport};
 use sip::wire::framing::Framed;
-use sip::wire::{Essentials, Head, HeaderName, Method, Refusal, Request, Uri};
+use sip::wire::{Essentials, Head, HeaderName, Method, Refusal, Request, Scheme, Uri};
 use slotmap::{Key, KeyData, SlotMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
@@ -206,6 +206,9 @@ impl SipDomain {
 
     /// RFC 3261 10.3.
     fn on_register(&mut self, asked: &Asked<'_, '_>) -> Result<(), Refusal> {
+        if asked.essentials.uri.is_some_and(|uri| matches!(uri.scheme, Scheme::Other(_))) {
+            return Err(refusal(416, "Unsupported URI Scheme"));
+        }
         if !asked.essentials.uri.is_some_and(|uri| self.realm.serves(&uri)) {
             return Err(refusal(403, "No Registrar For That Domain"));
         }

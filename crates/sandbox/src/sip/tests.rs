@@ -275,6 +275,9 @@ fn who_cannot_prove_it_does_not_register() {
     let elsewhere = Ask { uri: "sip:other.example", ..register(JULIET, contact) };
     let text = town.print(&elsewhere);
     assert_eq!(statuses(&town.receive(address(6000), &text)), [403]);
+    let unheard = Ask { uri: "gopher:sip.example", ..register(JULIET, contact) };
+    let text = town.print(&unheard);
+    assert_eq!(statuses(&town.receive(address(6000), &text)), [416]);
     let garbage = Ask { lines: "Authorization: Digest\r\n".into(), ..register(JULIET, contact) };
     let text = town.print(&garbage);
     assert_eq!(statuses(&town.receive(address(6000), &text)), [400]);

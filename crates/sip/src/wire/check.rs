@@ -76,9 +76,9 @@ impl<'a> Singles<'a> {
 
 impl<'a> Request<'a> {
     /// Reads what every request must have (RFC 3261 sections 8.1.1 and 8.2, 16.3), in this order: what the parser found
-    /// wrong (505, 414, 400), missing, repeated and malformed values (400), the Request-URI (400, 416).
+    /// wrong (505, 414, 400), missing, repeated and malformed values (400), the Request-URI (400).
     ///
-    /// Whether method (405, 501), extensions (420) and content (415) are supported is not known here.
+    /// Whether method (405, 501), scheme (416), extensions (420) and content (415) are supported is not known here.
     pub fn check(&self, limits: &Limits) -> Result<Essentials<'a>, Refusal> {
         if let Some(defect) = self.defect {
             return Err(defect);
@@ -125,13 +125,9 @@ impl<'a> Request<'a> {
             check_contacts(&self.head, self.method)?;
         }
         let uri = Uri::parse(self.uri).map_err(|_| Refusal::bad("Bad Request: Malformed Request-URI"))?;
-        match uri.scheme {
-            Scheme::Other(_) => return Err(Refusal { status: 416, reason: "Unsupported URI Scheme" }),
-            // Table 1 of RFC 3261 section 19.1.1: no headers in a Request-URI.
-            Scheme::Sip | Scheme::Sips if !uri.headers.is_empty() => {
-                return Err(Refusal::bad("Bad Request: Headers in Request-URI"));
-            }
-            _ => {}
+        // Table 1 of RFC 3261 section 19.1.1: no headers in a Request-URI.
+        if matches!(uri.scheme, Scheme::Sip | Scheme::Sips) && !uri.headers.is_empty() {
+            return Err(Refusal::bad("Bad Request: Headers in Request-URI"));
         }
         Ok(Essentials { uri: Some(uri), via: self.via, from, to, call_id, cseq, max_forwards })
     }

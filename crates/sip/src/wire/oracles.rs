@@ -21,8 +21,6 @@ fn the_torture_messages_divide_the_parsers_only_where_known() {
     let known: &[(&str, bool, &str)] = &[
         ("regbadct", false, "it does not look into Contact"),
         ("badbranch", false, "it leaves the branch to its transactions"),
-        ("unkscm", false, "416 is left to its user"),
-        ("novelsc", false, "416 is left to its user"),
     ];
     let mut surprises = String::new();
     for row in TABLE {

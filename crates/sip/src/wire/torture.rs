@@ -68,8 +68,8 @@ pub(in crate::wire) const TABLE: &[Row] = &[
     row!("rfc4475", "bigcode", "3.1.2.19", Dropped(DropReason::BadResponse)),
     row!("rfc4475", "badbranch", "3.2.1", Refused(400, "Branch")),
     row!("rfc4475", "insuf", "3.3.1", Refused(400, "Missing To")),
-    row!("rfc4475", "unkscm", "3.3.2", Refused(416, "Scheme")),
-    row!("rfc4475", "novelsc", "3.3.3", Refused(416, "Scheme")),
+    row!("rfc4475", "unkscm", "3.3.2", Accepted), // the 416 comes behind the method
+    row!("rfc4475", "novelsc", "3.3.3", Accepted),
     row!("rfc4475", "unksm2", "3.3.4", Accepted), // a registrar refuses it
     row!("rfc4475", "bext01", "3.3.5", Accepted), // the 420 needs to know what we support
     row!("rfc4475", "invut", "3.3.6", Accepted), // 415 is the content's reader's
