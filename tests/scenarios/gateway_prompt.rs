@@ -55,6 +55,27 @@ fn every_way_to_write_an_address_gives_its_jid() {
 }
 
 #[test]
+fn a_telephone_number_is_a_user_of_the_domain_of_numbers() {
+    let rows = vec![row(Some("sip.example"), "", Rule::Same), row(Some("pbx.example"), "sip.example", Rule::Encode)];
+    let presentations = Presentations::new(rows);
+    let mut world = World::with(|settings| {
+        settings.xmpp.presentations = presentations.clone();
+        settings.xmpp.numbers = Some("sip.example".into());
+    });
+    for entered in ["tel:+30-12345", "+30 (12) 345", "+3012345", "TEL:+30.12345;cpc=ordinary"] {
+        assert_eq!(enter(&mut world, entered).as_deref(), Ok("+3012345@sip.example"), "{entered}");
+    }
+    let local = enter(&mut world, "tel:863-1234;phone-context=+1-914");
+    assert_eq!(local.as_deref(), Ok("8631234;phone-context=+1914@sip.example"));
+    for entered in ["tel:863-1234", "tel:juliet", "+12a"] {
+        assert_eq!(enter(&mut world, entered).unwrap_err(), "not-acceptable", "{entered}");
+    }
+    // Without such a domain a number has no address.
+    let mut world = World::with(|settings| settings.xmpp.presentations = presentations.clone());
+    assert_eq!(enter(&mut world, "tel:+3012345").unwrap_err(), "not-acceptable");
+}
+
+#[test]
 fn nonsense_is_not_acceptable() {
     let mut world = world(vec![row(Some("sip.example"), "", Rule::Same)]);
     for entered in [

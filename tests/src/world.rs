@@ -84,6 +84,7 @@ pub fn settings() -> engine::Settings {
                 server: 0,
             }],
             presentations: same("sip.example"),
+            numbers: None,
             start_max_forwards: 70,
             unsent_limit: 1 << 20,
             ask_receipts: false,

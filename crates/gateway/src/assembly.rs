@@ -58,6 +58,7 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
         xmpp: xmpp_connector::Settings {
             links,
             presentations: presentations(&config.sip_domains),
+            numbers: numbers(&config.sip_domains).map(|numbers| numbers.domain),
             start_max_forwards: config.gateway.start_max_forwards,
             unsent_limit: config.xmpp.limits.unsent,
             ask_receipts: config.answers.ask_receipts,

@@ -40,6 +40,8 @@ pub struct Settings {
     pub links: Vec<LinkSettings>,
     /// How users of the other world are shown here.
     pub presentations: Presentations,
+    /// The home domain over there whose users are telephone numbers, for those who ask for the address of a number.
+    pub numbers: Option<Box<str>>,
     /// Highest Max-Forwards taken from a stanza, and what one without it starts with.
     pub start_max_forwards: u8,
     /// Bytes that may wait for a stream; beyond them messages for it are refused.
@@ -184,6 +186,7 @@ impl Connector {
         let Settings {
             links,
             presentations,
+            numbers,
             start_max_forwards,
             unsent_limit,
             ask_receipts,
@@ -197,6 +200,7 @@ impl Connector {
             link.peer = new.peer;
         }
         self.settings.presentations = presentations;
+        self.settings.numbers = numbers;
         self.settings.start_max_forwards = start_max_forwards;
         self.settings.unsent_limit = unsent_limit;
         self.settings.ask_receipts = ask_receipts;
@@ -304,6 +308,7 @@ impl Connector {
         let (Some(link), Some(settings)) = (self.links.get(index), self.settings.links.get(index)) else { return };
         let site = services::Site {
             presentations: &self.settings.presentations,
+            numbers: self.settings.numbers.as_deref(),
             domain: self.domain(home),
             component: &link.component,
             settings: &settings.component,

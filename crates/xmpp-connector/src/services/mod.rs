@@ -24,6 +24,8 @@ use xmpp::{ns, query};
 pub(crate) struct Site<'s> {
     /// How users of the other world are shown here.
     pub(crate) presentations: &'s Presentations,
+    /// The home domain of telephone numbers.
+    pub(crate) numbers: Option<&'s str>,
     /// The domain that is asked.
     pub(crate) domain: &'s str,
     /// The component by which the request came.

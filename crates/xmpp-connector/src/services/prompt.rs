@@ -3,7 +3,7 @@
 use super::{Request, Site};
 use crate::translate::address;
 use cpim::msgfmt::Address;
-use cpim::{DomainPattern, ImUri, Rule, canonical_domain};
+use cpim::{DomainPattern, ImUri, Rule, canonical_domain, telephone};
 use std::borrow::Cow;
 use xmpp::query;
 use xmpp::stanza::Condition;
@@ -69,6 +69,9 @@ pub(super) fn translate(request: &Request<'_>, out: &mut Vec<u8>) -> Result<(), 
 /// The user that somebody means by a URI, by an address without a scheme, or by a name alone where that can only be one of
 /// a single domain.
 fn read<'a>(entered: &'a str, site: &Site<'a>) -> Option<ImUri<'a>> {
+    if let Some(number) = site.numbers.and_then(|domain| number(entered, domain)) {
+        return Some(number);
+    }
     let named = Address::parse(entered).unwrap_or(Address { name: Cow::Borrowed(""), uri: entered });
     if let Some(user) = named.inbox() {
         return Some(user);
@@ -82,6 +85,17 @@ fn read<'a>(entered: &'a str, site: &Site<'a>) -> Option<ImUri<'a>> {
         None => (entered, only_home(site)?),
     };
     ImUri::from_parts(Cow::Borrowed(local), Cow::Borrowed(domain)).ok()
+}
+
+/// The user of the domain of numbers who is meant by a telephone number, with or without its scheme, as people write it.
+fn number<'a>(entered: &str, domain: &'a str) -> Option<ImUri<'a>> {
+    let (scheme, number) = entered.split_once(':').unwrap_or(("tel", entered));
+    if !scheme.eq_ignore_ascii_case("tel") {
+        return None;
+    }
+    let number = number.replace(' ', "");
+    let number = telephone::canonical(&number)?.into_owned();
+    ImUri::from_parts(Cow::Owned(number), Cow::Borrowed(domain)).ok()
 }
 
 /// The one domain whose users are shown under the domain that was asked.
