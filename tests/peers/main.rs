@@ -5,6 +5,7 @@ mod components;
 mod hostile_senders;
 mod lab;
 mod peers_alone;
+mod recipes;
 mod sandbox_guests;
 mod sip_sender_is_told;
 mod smime;

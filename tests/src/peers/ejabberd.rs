@@ -34,23 +34,27 @@ pub struct Ejabberd {
 impl Ejabberd {
     /// Starts it for `domain` with these accounts, and components that must know `secret`.
     pub fn start(folder: &Folder, domain: &str, components: &[&str], secret: &str, users: &[&str]) -> Self {
+        let components: String = components
+            .iter()
+            .map(|component| format!("      \"{component}\":\n        password: \"{secret}\"\n"))
+            .collect();
+        Self::start_as(folder, domain, users, |config, _| config.replace("@COMPONENTS@", &components))
+    }
+
+    /// Starts it with another configuration than usual: `change` gets that, without components, and the port for them.
+    pub fn start_as(folder: &Folder, domain: &str, users: &[&str], change: impl FnOnce(String, u16) -> String) -> Self {
         let installed = libraries().read_dir().is_ok_and(|entries| {
             entries.flatten().any(|entry| entry.file_name().to_string_lossy().starts_with("ejabberd-"))
         });
         assert!(installed, "ejabberd is missing: `apt-get install ejabberd`, or let ./test install it");
         let c2s_port = free_port();
         let component_port = free_port();
-        let components: String = components
-            .iter()
-            .map(|component| format!("      \"{component}\":\n        password: \"{secret}\"\n"))
-            .collect();
         let config = TEMPLATE
             .replace("@C2S_PORT@", &c2s_port.to_string())
             .replace("@COMPONENT_PORT@", &component_port.to_string())
-            .replace("@DOMAIN@", domain)
-            .replace("@COMPONENTS@", &components);
+            .replace("@DOMAIN@", domain);
         let home = folder.make("ejabberd");
-        folder.write("ejabberd/ejabberd.yml", config);
+        folder.write("ejabberd/ejabberd.yml", change(config, component_port));
         let accounts: Vec<String> = users.iter().map(|user| format!("<<\"{user}\">>")).collect();
         let register = format!(
             "[ok = ejabberd_auth:try_register(User, <<\"{domain}\">>, <<\"{PASSWORD}\">>) || User <- [{}]]",

@@ -49,18 +49,26 @@ impl Kamailio {
         carrier: Carrier,
         password: &str,
     ) -> Self {
+        let challenge = if password.is_empty() { "" } else { "#!define CHALLENGE" };
+        Self::start_as(folder, domains, users, |config| {
+            config
+                .replace("@CHALLENGE@", challenge)
+                .replace("@PASSWORD@", password)
+                .replace("@GATEWAY_PORT@", &gateway_port.to_string())
+                .replace("@GATEWAY_TRANSPORT@", if carrier == Carrier::Udp { "udp" } else { "tcp" })
+        })
+    }
+
+    /// Starts it with another configuration than usual: `change` says what becomes of requests for other domains.
+    pub fn start_as(folder: &Folder, domains: &[&str], users: &[&str], change: impl FnOnce(String) -> String) -> Self {
         let port = free_port();
         let home = folder.make("kamailio");
         let config = TEMPLATE
             .replace("@ALIASES@", &domains.iter().map(|domain| format!("alias=\"{domain}\"\n")).collect::<String>())
-            .replace("@CHALLENGE@", if password.is_empty() { "" } else { "#!define CHALLENGE" })
-            .replace("@PASSWORD@", password)
             .replace("@USERS@", &users.join("|"))
             .replace("@PORT@", &port.to_string())
-            .replace("@GATEWAY_PORT@", &gateway_port.to_string())
-            .replace("@GATEWAY_TRANSPORT@", if carrier == Carrier::Udp { "udp" } else { "tcp" })
             .replace("@MODULES@", &format!("/usr/lib/{}-linux-gnu/kamailio/modules/", std::env::consts::ARCH));
-        let config = folder.write("kamailio/kamailio.cfg", config);
+        let config = folder.write("kamailio/kamailio.cfg", change(config));
         let log = folder.join("kamailio.log");
         let process = launch(&config, &home, &log);
         let mut kamailio = Self { process, config, home, log, starts: 1, port };

@@ -32,6 +32,15 @@ pub struct Prosody {
 impl Prosody {
     /// Starts it for `domain` with these accounts, and components that must know `secret`.
     pub fn start(folder: &Folder, domain: &str, components: &[&str], secret: &str, users: &[&str]) -> Self {
+        let components: String = components
+            .iter()
+            .map(|component| format!("\nComponent \"{component}\"\n\tcomponent_secret = \"{secret}\"\n"))
+            .collect();
+        Self::start_as(folder, domain, users, |config, _| config + &components)
+    }
+
+    /// Starts it with another configuration than usual: `change` gets that and the port for components.
+    pub fn start_as(folder: &Folder, domain: &str, users: &[&str], change: impl FnOnce(String, u16) -> String) -> Self {
         let c2s_port = free_port();
         let component_port = free_port();
         let home = folder.make("prosody");
@@ -40,12 +49,7 @@ impl Prosody {
             .replace("@C2S_PORT@", &c2s_port.to_string())
             .replace("@COMPONENT_PORT@", &component_port.to_string())
             .replace("@DOMAIN@", domain);
-        let components: String = components
-            .iter()
-            .map(|component| format!("\nComponent \"{component}\"\n\tcomponent_secret = \"{secret}\"\n"))
-            .collect();
-        let config = config + &components;
-        let config = folder.write("prosody/prosody.cfg.lua", config);
+        let config = folder.write("prosody/prosody.cfg.lua", change(config, component_port));
         for user in users {
             // The form in which mod_auth_internal_plain stores an account; folder names are percent-encoded.
             let domain = domain.replace('.', "%2e").replace('-', "%2d");
