@@ -61,6 +61,11 @@ const TO_XMPP: &[(&str, &[Case])] = &[
             Shown(CPIM, "From: <im:juliet@sip.example>\n\nContent-Type: text/plain\n\nhi", &["<body>hi</body>"]),
             Shown(CPIM, "X: y\n\nContent-Type: text/html\n\n<i>hi</i>", &["<body>hi</body>", "<em>hi</em>"]),
             Shown(CPIM, "X: y\n\nContent-Type: application/pkcs7-mime\n\n0", &["encrypted", "base64\n\nMA==\n]]>"]),
+            Shown(
+                "MIME-Version: 1.0\nContent-ID: <1@b.example>\nContent-Type: Message/CPIM;x=y\n",
+                "X: y\n\nContent-Type: multipart/mixed;boundary=b\n\n--b\n\none\n--b--",
+                &["<body>one</body>"],
+            ),
             Refused(CPIM, "no header", 400, &["Warning: 399 "]),
             Refused(CPIM, "From: <im:iago@sip.example>\n\nContent-Type: text/plain\n\nhi", 403, &["Warning: 399 "]),
             Refused(CPIM, "Require: X\n\nContent-Type: text/plain\n\nhi", 415, &["Warning: 399 "]),
@@ -95,6 +100,21 @@ const TO_XMPP: &[(&str, &[Case])] = &[
                 "--b\nContent-Type: image/png\nContent-Disposition: render;handling=optional\n\nP\n--b--",
                 415,
                 &[],
+            ),
+            Shown(
+                ALTERNATIVE,
+                "--b\nContent-Type: text/html\nContent-Language: en\n\nhi\n\
+                 --b\nContent-Type: text/html\nContent-Language: de\n\nhallo\n--b--",
+                &[
+                    "<body>hi</body><body xml:lang='de'>hallo</body><html ",
+                    " xml:lang='en'>hi</body><body ",
+                    " xml:lang='de'>hallo<",
+                ],
+            ),
+            Shown(
+                "Content-Type: multipart/alternative;boundary=b\nContent-Disposition: render;handling=optional\n",
+                "--b\nContent-Type: image/png\nContent-Disposition: render;handling=required\n\nP\n--b--",
+                &["<body></body>"],
             ),
             Refused(ALTERNATIVE, "--b\n\nhi\n--b", 400, &["Warning: 399 "]),
         ],

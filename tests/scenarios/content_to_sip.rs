@@ -89,6 +89,10 @@ fn formatted_text_stands_beside_the_plain_one_where_both_are_taken() {
     assert_eq!((field(&head, "Content-Type"), &*body), (Some("text/html;charset=utf-8"), HTML));
     let (head, _) = sent(&mut taking(&["multipart/alternative"]), "", FORMATTED);
     assert_eq!(field(&head, "Content-Type"), Some("text/plain;charset=utf-8"), "nobody takes HTML");
+    // What is formatted says less than the text (XEP-0071 section 8): nobody is kept from the text.
+    let mismatched = FORMATTED.replace("<body>Hi there", "<body>Hi there, and farewell");
+    let (head, body) = sent(&mut taking(&["multipart/alternative", "text/html"]), "", &mismatched);
+    assert_eq!((field(&head, "Content-Type"), &*body), (Some("text/plain;charset=utf-8"), "Hi there, and farewell"));
 }
 
 /// Strict readers want the addresses of the request, in brackets and without names, CRLF, no empty line in front, one space
@@ -116,7 +120,7 @@ fn what_is_wrapped_is_what_linphone_takes() {
 /// The types that are tried one after the other where each is refused but the last.
 fn tried(accepts: &[&str], refusal: &str) -> Vec<String> {
     let mut world = taking(accepts);
-    let stanza = FORMATTED.replace("</body><html", "</body><body xml:lang='fr'>Hi there, salut</body><html");
+    let stanza = FORMATTED.replace("</body><html", "</body><body xml:lang='fr'>Hi là</body><html");
     world.server_writes(format!(
         "<message from='romeo@xmpp.example/o' to='juliet@sip.example' id='m'>{stanza}</message>"
     ));

@@ -53,7 +53,7 @@ pub(super) fn presented(data: &[u8]) {
             let limits = Limits { stanza: usize::MAX, ..Limits::default() };
             let mut reader = Reader::new(body.as_bytes(), &namespaces, &limits).expect("characters of XML");
             reader.finish().expect("well-formed whatever came");
-            let _ = xhtml::to_html(&body);
+            let _ = xhtml::to_html(&body, &presented.body);
         }
         if let Some(entity) = &presented.entity {
             e2e::unwrap(entity).expect("what was wrapped can be unwrapped");

@@ -148,6 +148,27 @@ fn names_mean_something_in_their_namespace_only() {
     );
 }
 
+/// RFC 3862 sections 4.2 and 4.3: several recipients and copies, all kept; section 6 misspells the namespace.
+#[test]
+fn all_recipients_are_kept() {
+    let text = with(
+        "To: <im:a@b.example>\r\ncc: C <im:c@b.example>\r\nTo: <im:d@b.example>\r\ncc: <im:e@b.example>\r\n\
+         CC: <im:no@b.example>\r\nNS: x <urn:ietf:params-cpim-headers:>\r\nx.To: <im:no@b.example>",
+    );
+    let message = parse(text.as_bytes()).unwrap();
+    let uris = |address: Result<Address<'_>, FormatError>| address.unwrap().uri.to_owned();
+    assert_eq!(message.to().map(uris).collect::<Vec<_>>(), ["im:a@b.example", "im:d@b.example"]);
+    assert_eq!(message.cc().map(uris).collect::<Vec<_>>(), ["im:c@b.example", "im:e@b.example"]);
+    assert_eq!(printed(&message), text.as_bytes());
+}
+
+#[test]
+fn a_prefix_means_something_in_its_message_only() {
+    let declares = with("NS: x <mid:y>\r\nx.A: b");
+    assert_eq!(parse(declares.as_bytes()).unwrap().headers()[1].namespace, Some("mid:y"));
+    assert_eq!(parse(with("x.A: b").as_bytes()).unwrap().headers()[0].namespace, None);
+}
+
 #[test]
 fn the_work_for_requirements_is_bounded() {
     let declared: String = (0..200).map(|n| format!("NS: x{n} <urn:ietf:params:cpim-headers:>\r\n")).collect();
@@ -237,6 +258,9 @@ fn escapes_are_resolved_and_written() {
     let mut out = Vec::new();
     escape("\\ \u{8}\t\n\r\0\u{1f}\u{7f} \"'\u{e9}", Some('"'), &mut out);
     assert_eq!(String::from_utf8(out).unwrap(), "\\\\ \\b\\t\\n\\r\\u0000\\u001f\\u007f \\\"'\u{e9}");
+    let mut single = Vec::new();
+    escape("it's \"so\"", Some('\''), &mut single);
+    assert_eq!(single, b"it\\'s \"so\"");
 }
 
 const NOBODY: OutAddress<'_> = OutAddress { name: "", uri: "sip:bob@sip.example" };

@@ -28,7 +28,8 @@ pub fn alternatives<'a>(message: &Message<'a>, content: &Content<'a>, html: bool
         body: octets(body.text.clone()),
     });
     let formatted = message.html.iter().filter(|_| html).take(MOST).filter_map(|body| {
-        let html = xhtml::to_html(&body.text)?;
+        let plain = message.bodies.iter().find(|plain| plain.lang == body.lang).or(message.bodies.first())?;
+        let html = xhtml::to_html(&body.text, &plain.text)?;
         Some(Alternative { media_type: MediaType::HTML, language: language(body), body: Cow::Owned(html.into_bytes()) })
     });
     plain.chain(formatted).collect()

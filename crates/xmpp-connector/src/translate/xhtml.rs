@@ -57,11 +57,31 @@ pub fn from_html(html: &str) -> Result<Formatted, HtmlError> {
     Ok(Formatted { markup, text, replaced })
 }
 
-/// The HTML of a `<body/>` of XHTML-IM, as [`xmpp::stanza::Message::html`] holds it. `None` where nothing can be shown of it.
-pub fn to_html(markup: &str) -> Option<String> {
-    let (markup, _) = read(markup).ok()?;
+/// The HTML of a `<body/>` of XHTML-IM, as [`xmpp::stanza::Message::html`] holds it. `None` where it does not say all that
+/// `body` says: who shows the one does not show the other (XEP-0071 section 8 rule 2).
+pub fn to_html(markup: &str, body: &str) -> Option<String> {
+    let (markup, text) = read(markup).ok()?;
     let html = SANITIZER.clean(&markup).to_string();
-    (!html.is_empty()).then_some(html)
+    (!html.is_empty() && says_all(&text, body)).then_some(html)
+}
+
+/// Numbers of items that a body may have and its format need not.
+const MOST_ITEMS: usize = 64;
+
+/// Whether all words of `body` stand in `text`, in their order. How lists, quotes and links look without a format is
+/// everybody's own choice.
+fn says_all(text: &str, body: &str) -> bool {
+    let mut rest = text;
+    let mut items = 0;
+    body.split_whitespace().map(|word| word.trim_matches(|c: char| c.is_ascii_punctuation())).all(|word| {
+        let found = rest.split_once(word);
+        if let Some((_, behind)) = found {
+            rest = behind;
+            return true;
+        }
+        items += 1;
+        items <= MOST_ITEMS && word.len() <= 3 && word.bytes().all(|octet| octet.is_ascii_digit())
+    })
 }
 
 /// Runs one element through the filter.

@@ -246,10 +246,40 @@ fn xhtml_becomes_html_without_what_is_hostile() {
         ("<body><acronym title='t'>A</acronym><unknown>b</unknown></body>", "Ab"),
         ("<body><SCRIPT>x</SCRIPT>y</body>", "y"),
     ] {
-        assert_eq!(to_html(markup).as_deref(), Some(html), "{markup}");
+        assert_eq!(to_html(markup, "").as_deref(), Some(html), "{markup}");
     }
     for nothing in ["<body></body>", "<body> \n</body>", "<body><script>x</script></body>", "<body>", "text", ""] {
-        assert_eq!(to_html(nothing), None, "{nothing}");
+        assert_eq!(to_html(nothing, ""), None, "{nothing}");
+    }
+}
+
+/// The plain bodies of the examples of XEP-0071 section 9, and others.
+#[test]
+fn a_format_that_says_less_than_the_body_is_left_out() {
+    let says = |markup: &str, body: &str| to_html(&format!("<body>{markup}</body>"), body).is_some();
+    for (markup, body) in [
+        (
+            "<p style='font-size:large'><em>Wow</em>, I'm <span>green</span> with <strong>envy</strong>!</p>",
+            "Wow, I'm green with envy!",
+        ),
+        (
+            "<p>Hey, are you licensed to <a href='http://www.jabber.org/'>Jabber</a>?</p><p><img \
+             src='http://www.xmpp.org/images/psa-license.jpg' alt='A License'></img></p>",
+            "Hey, are you licensed to Jabber?\n\nhttp://www.xmpp.org/images/psa-license.jpg",
+        ),
+        (
+            "<p>.plan:</p><ol><li>Add:<ul><li>lists</li><li>styles</li></ul></li><li>Relax</li></ol>",
+            ".plan:\n1. Add:\n   - lists\n   * styles\n2. Relax",
+        ),
+        ("<b>\u{1f600}</b> more", "\u{1f600}"),
+        ("a<br></br>b", "a\nb"),
+    ] {
+        assert!(says(markup, body), "{markup}");
+    }
+    for (markup, body) in
+        [("yes", "no"), ("two one", "one two"), ("hi", "hi \u{1f600}"), ("<script>all</script>some", "all")]
+    {
+        assert!(!says(markup, body), "{markup}");
     }
 }
 
@@ -262,7 +292,7 @@ proptest! {
             assert_conforms(&formatted.markup);
             // What was made of HTML is XHTML-IM as it is.
             let again = format!("<body>{}</body>", formatted.markup);
-            prop_assert!(to_html(&again).is_some() || formatted.markup.trim().is_empty() || formatted.text.is_empty());
+            prop_assert!(to_html(&again, &formatted.text).is_some() || formatted.markup.trim().is_empty() || formatted.text.is_empty());
         }
     }
 
