@@ -119,6 +119,23 @@ fn addresses_are_shown_by_the_new_rules() {
 }
 
 #[test]
+fn telephone_numbers_get_their_domain() {
+    let mut world = World::new();
+    let from_telephone =
+        |n| message(n, "romeo@xmpp.example", "hello").replace("sip:juliet@sip.example", "tel:+30-12345");
+    world.proxy_sends(from_telephone(1));
+    assert_eq!(world.take_statuses(), [403]);
+    let numbers = sip_connector::Numbers { domain: "sip.example".into(), form: sip_connector::NumberForm::Tel };
+    turn_to(&mut world, |settings| settings.sip.native_numbers = Some(numbers));
+    world.proxy_sends(from_telephone(2));
+    let written = world.take_stanza().expect("a stanza");
+    assert_eq!(attribute(&written, "from"), Some("+3012345@sip.example"));
+    world.server_writes(stanza(1, "hello").replace("juliet@", "+3012345@"));
+    let request = world.take_datagram().expect("a request");
+    assert!(request.starts_with("MESSAGE tel:+3012345 SIP/2.0\r\n"), "{request}");
+}
+
+#[test]
 fn limits_count_for_what_comes() {
     let mut world = World::new();
     turn_to(&mut world, |settings| {
