@@ -242,7 +242,7 @@ impl Connector {
                 let origin = self.origin(flow);
                 // Whatever a stranger asks is refused or tells what anybody may know, so the answer is the same each time.
                 if origin.proof == Proof::Nothing {
-                    self.stack.endpoint.make_stateless(transaction);
+                    self.stack.endpoint.make_stateless(transaction, &flow);
                 }
                 match self.on_request(&request, &essentials, hash) {
                     Ok(Asked::Message(message)) => Event::Message(Incoming { origin, near, message }),

@@ -27,7 +27,7 @@ use crate::transaction::finished::{Finished, Kept};
 use crate::transaction::key::{Identity, Keys, read_branch};
 use crate::transaction::open::{Memo, Open};
 use crate::transaction::refused::Refused;
-use crate::transaction::route::response_way;
+use crate::transaction::route::{back_to_sender, response_way};
 use crate::transaction::{Blocked, Flow, ServerKey, Timers, Transport, Way};
 use crate::wire::{self, Carriage, Essentials, HeaderName, Message, Method, Refusal, Request, Response, Unreadable};
 use print::SentBy;
@@ -267,6 +267,7 @@ impl Endpoint {
             let matches = self.open.contains(key) || self.finished.contains(now, key) || self.refused.contains(key);
             let kept = Kept { status: if matches { 200 } else { 481 }, shape: 0, retry_after: 0, text: b"" };
             self.counters.cancels += 1;
+            let way = if matches { way } else { back_to_sender(way, flow) };
             let sent = way.send(out, self.settings.max_unsent, |to| answer::print(&kept, arrived, &self.phrases, to));
             self.on_sent(way, sent, out);
             return Event::None;
@@ -308,6 +309,7 @@ impl Endpoint {
         {
             // Without a transaction: a retransmission may find room.
             self.counters.overloaded += 1;
+            let way = back_to_sender(way, flow);
             let answer = Answer { retry_after: Some(OVERLOAD_RETRY_AFTER), ..Answer::new(503) };
             let mut text = std::mem::take(&mut self.scratch);
             let kept = answer::keep(&answer, &mut text);
@@ -351,7 +353,7 @@ impl Endpoint {
     /// request alone, so no transaction is needed to repeat it.
     fn on_refused(&mut self, flow: &Flow, request: &Request<'_>, refusal: Refusal, out: &mut Output) {
         let via = &request.via;
-        let Some(way) = response_way(flow, via) else {
+        let Some(way) = response_way(flow, via).map(|way| back_to_sender(way, flow)) else {
             self.counters.dropped_no_stream += 1;
             return;
         };
@@ -414,9 +416,10 @@ impl Endpoint {
 
     /// Answers a request without state (8.2.7), once it is answered: nothing is kept of it, and its answer is not repeated by
     /// itself. Its retransmission comes out as a new request, and has to lead to the same answer. For requests from strangers,
-    /// which must not fill the tables, or have us write to others again and again.
-    pub fn make_stateless(&mut self, transaction: ServerKey) {
-        self.open.keep_nothing(transaction);
+    /// which must not fill the tables, or have us write to others: the answer goes back to where the request came from by
+    /// `flow`, whatever `maddr` says (18.2.2).
+    pub fn make_stateless(&mut self, transaction: ServerKey, flow: &Flow) {
+        self.open.keep_nothing(transaction, flow);
     }
 
     /// Forgets a request that came out, without an answer: for a proxy all whose branches have timed out, which must not say

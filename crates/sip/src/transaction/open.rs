@@ -1,7 +1,8 @@
 //! Open server transactions: requests that came out of the endpoint and wait for their final answer.
 
 use super::key::Identity;
-use super::{ServerKey, Way};
+use super::route::back_to_sender;
+use super::{Flow, ServerKey, Way};
 use hashbrown::HashTable;
 use slotmap::SlotMap;
 use std::collections::VecDeque;
@@ -96,11 +97,12 @@ impl Open {
         self.rows.get_mut(key)
     }
 
-    /// Nothing of this transaction is kept once it is answered.
-    pub(crate) fn keep_nothing(&mut self, key: ServerKey) {
+    /// Nothing of this transaction is kept once it is answered, and the answer goes to whom the request came from.
+    pub(crate) fn keep_nothing(&mut self, key: ServerKey, flow: &Flow) {
         if let Some(row) = self.rows.get_mut(key) {
             row.repeats = false;
             row.invite = false;
+            row.way = back_to_sender(row.way, flow);
         }
     }
 

@@ -26,6 +26,16 @@ pub(crate) fn response_way(flow: &Flow, via: &Via<'_>) -> Option<Way> {
     Some(Way::Datagram { socket: flow.socket, peer })
 }
 
+/// The same way, but to nobody else than whom the request came from: `maddr` is not followed for everybody.
+pub(crate) fn back_to_sender(way: Way, flow: &Flow) -> Way {
+    match way {
+        Way::Datagram { socket, peer } if peer.ip().to_canonical() != flow.peer.ip().to_canonical() => {
+            Way::Datagram { socket, peer: flow.peer }
+        }
+        _ => way,
+    }
+}
+
 /// Where the connection for a response is opened whose own is gone: the address that the request came from, at the port of
 /// its sent-by. `vias` are Via lines as the server transport left them.
 pub(crate) fn return_address(vias: &[u8]) -> Option<SocketAddr> {

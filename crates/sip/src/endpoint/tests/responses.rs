@@ -80,6 +80,37 @@ fn over_udp_the_top_via_and_the_source_decide() {
     }
 }
 
+/// `maddr` has a response sent to somebody else (18.2.2). So it is followed only for requests that are good and whose sender
+/// may: nobody gets our refusals of what a stranger has sent.
+#[test]
+fn maddr_is_not_followed_for_everybody() {
+    let via = |branch: u32| format!("SIP/2.0/UDP h.example:5071;maddr=192.0.2.50;branch=z9hG4bK{branch}");
+    let text = |branch: u32| Text { via: via(branch), call_id: branch.to_string(), ..Text::default() };
+    let there = SocketAddr::from(([192, 0, 2, 50], 5071));
+    let to = |sent: Sent| match sent {
+        Sent::Datagram(to, _) => to,
+        Sent::Stream(..) => panic!("{sent:?}"),
+    };
+    let mut stage = Stage::with(|settings| settings.max_ongoing = 1);
+    let open = stage.accept(udp(40_000), &text(1).print());
+    assert_eq!(stage.receive(udp(40_000), &text(2).print()), Got::Nothing);
+    assert_eq!(to(stage.one()), peer(40_000), "503");
+    assert_eq!(stage.receive(udp(40_000), &text(3).print().replace("70", "x")), Got::Nothing);
+    assert_eq!(to(stage.one()), peer(40_000), "400");
+    for (branch, expected) in [(1, there), (4, peer(40_000))] {
+        let cancel = Text { method: "CANCEL", body: String::new(), ..text(branch) }.print();
+        assert_eq!(stage.receive(udp(40_000), &cancel), Got::Nothing);
+        assert_eq!(to(stage.one()), expected, "200 to what is known, 481 to the rest");
+    }
+    stage.respond(open, &Answer::new(200));
+    assert_eq!(to(stage.one()), there);
+    let stranger = stage.accept(udp(40_000), &text(5).print());
+    stage.endpoint.make_stateless(stranger, &udp(40_000));
+    stage.respond(stranger, &Answer::new(403));
+    assert_eq!(to(stage.one()), peer(40_000));
+    stage.assert_empty();
+}
+
 #[test]
 fn over_a_stream_they_take_the_stream() {
     let mut stage = Stage::new();

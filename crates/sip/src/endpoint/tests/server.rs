@@ -394,7 +394,7 @@ fn what_is_answered_without_state_leaves_nothing() {
         let mut answers = Vec::new();
         for _ in 0..2 {
             let transaction = stage.accept(udp(5061), &text);
-            stage.endpoint.make_stateless(transaction);
+            stage.endpoint.make_stateless(transaction, &udp(5061));
             assert_eq!(stage.receive(udp(5061), &text), Got::Nothing, "open, it is a transaction like any other");
             assert_eq!(stage.sent(), []);
             stage.respond(transaction, &Answer::new(403));
