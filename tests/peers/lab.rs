@@ -44,6 +44,8 @@ pub(crate) struct Lab<S> {
 pub(crate) struct Extras<'e> {
     /// SIP domains that are components too.
     pub(crate) domains: &'e [&'e str],
+    /// Lines of the gateway's [sip].
+    pub(crate) sip: &'e str,
     /// More of the gateway's configuration.
     pub(crate) config: &'e str,
     /// What Kamailio wants to know from the gateway; nothing if it is empty.
@@ -75,7 +77,8 @@ impl<S: XmppServer> Lab<S> {
                 .replace("@PROXY_PORT@", &kamailio.port.to_string())
         };
         let more: String = extras.domains.iter().map(|domain| fill(COMPONENT, domain)).collect();
-        let config = format!("{}{}{more}{}", fill(CONFIG, SIP), fill(COMPONENT, SIP), extras.config);
+        let own = fill(CONFIG, SIP).replace("[sip]\n", &format!("[sip]\n{}", extras.sip));
+        let config = format!("{own}{}{more}{}", fill(COMPONENT, SIP), extras.config);
         let entente = Entente::start(&folder, &config);
         let lab = Self { entente, server, kamailio, folder, sip_port, config };
         lab.wait_for_components(domains.len());

@@ -6,6 +6,7 @@ mod hostile_senders;
 mod lab;
 mod peers_alone;
 mod recipes;
+mod redirections;
 mod sandbox_guests;
 mod sip_sender_is_told;
 mod smime;

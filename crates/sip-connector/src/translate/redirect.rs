@@ -120,6 +120,7 @@ fn thousandths(value: &[u8]) -> Option<u16> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
     use sip::wire::{Carriage, Limits, Message, parse};
 
     fn followed(contacts: &str, allowed: &[&str]) -> Vec<(String, String)> {
@@ -183,6 +184,23 @@ mod tests {
         assert_eq!(followed(smuggled, &["host"]), [("sip:user@host".into(), String::new())]);
         let long = format!("Contact: <sip:user@host?Priority={}>\r\n", "p".repeat(LONGEST_LINES));
         assert_eq!(followed(&long, &["host"]), [("sip:user@host".into(), String::new())]);
+    }
+
+    proptest! {
+        /// What becomes a part of a request of ours is well-formed, whatever a stranger wrote.
+        #[test]
+        fn any_contact_gives_a_request_uri_or_nothing(value in "[ -~\u{e4}\t]{0,80}", sip in "<sip:[a-z%0-9@:;?&=<>,\"]{0,60}>") {
+            for value in [&value, &sip, &format!("<sip:a@b{value}>"), &format!("<sip:a@b?Priority={value}>")] {
+                for (uri, lines) in followed(&format!("Contact: {value}\r\n"), &["*"]) {
+                    let read = Uri::parse(uri.as_bytes()).unwrap();
+                    prop_assert!(read.scheme == Scheme::Sip && read.headers.is_empty() && read.param("method").is_none());
+                    prop_assert!(uri.bytes().all(|byte| byte.is_ascii_graphic()), "{}", uri);
+                    prop_assert!(lines.is_empty() || lines.ends_with("\r\n"));
+                    let names = lines.lines().map(|line| line.split_once(": ").unwrap().0);
+                    prop_assert!(names.into_iter().all(|name| ASKED_FOR.contains(&name)), "{}", lines);
+                }
+            }
+        }
     }
 
     #[test]
