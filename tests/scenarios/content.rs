@@ -56,7 +56,7 @@ fn fate(lines: &str, body: &[u8]) -> Fate {
     match (shown, answer) {
         (Some(stanza), None) => {
             let start = stanza.find('>').expect("a start tag") + 1;
-            let end = stanza.find("<origin-id").expect("the id");
+            let end = stanza.find("<thread>").expect("the thread");
             Fate::Shown(stanza[start..end].to_owned())
         }
         (None, Some(response)) => {

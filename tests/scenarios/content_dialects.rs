@@ -83,7 +83,7 @@ fn linphone_takes(request: &str) -> Result<(), &'static str> {
     };
     let of = |name| value(wrapper, name).ok_or("missing From/To");
     let sip_from = value(head, "From:").ok_or("no From")?;
-    let sip_uri = sip_from.split(['<', '>']).nth(1).ok_or("no URI")?;
+    let sip_uri = sip_from.rsplit('<').next().and_then(|uri| uri.split('>').next()).ok_or("no URI")?;
     for (name, value) in [("From", of("From: ")?), ("To", of("To: ")?)] {
         let uri = value.strip_prefix('<').and_then(|uri| uri.strip_suffix('>')).ok_or("a display name")?;
         if !uri.starts_with("sip:") {

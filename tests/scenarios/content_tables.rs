@@ -125,7 +125,7 @@ const TO_XMPP: &[(&str, &[Case])] = &[
             Shown(
                 MIXED,
                 "--b\n\none\n--b\nContent-Type: text/html\n\n<i>two</i>\n--b--",
-                &["<body>one\ntwo</body><origin-id"],
+                &["<body>one\ntwo</body><thread>"],
             ),
             Shown(
                 MIXED,

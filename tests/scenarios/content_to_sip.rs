@@ -104,7 +104,7 @@ fn what_is_wrapped_is_what_linphone_takes() {
         <subject>Gruss</subject><subject xml:lang='en'>a &lt;greeting&gt;\\</subject><body>Hallo</body>";
     let (head, body) = sent(&mut world, "", inside);
     assert_eq!(field(&head, "Content-Type"), Some("message/cpim"));
-    let from = field(&head, "From").and_then(|value| value.split(['<', '>']).nth(1)).expect("a URI");
+    let from = field(&head, "From").and_then(|value| value.rsplit('<').next()?.split('>').next()).expect("a URI");
     let to = head.split(' ').nth(1).expect("a Request-URI");
     let (wrapper, content) = body.split_once("\r\n\r\n").expect("an empty line");
     let mut lines: Vec<_> = wrapper.split("\r\n").collect();
@@ -278,7 +278,7 @@ fn there_and_back(world: &mut World, content_type: &str, body: &[u8]) -> Option<
     *world = World::with(|new| {
         new.sip.accepted = AcceptedBy::new(vec![(DomainPattern::Any, Accepts::new(["image/*"]).expect("a type"))]);
         new.xmpp.accepted = accepted;
-        new.xmpp.made_at = settings.xmpp.made_at;
+        new.made_at = settings.made_at;
     });
     let line = if content_type.is_empty() { String::new() } else { format!("Content-Type: {content_type}\r\n") };
     let head = format!(

@@ -96,7 +96,7 @@ fn addresses_are_shown_by_the_new_rules() {
     let mut world = World::new();
     world.server_writes(stanza(1, "before"));
     let before = world.take_datagram().expect("a request");
-    assert!(before.contains("\r\nFrom: <sip:romeo@xmpp.example>"), "{before}");
+    assert!(before.contains("\r\nFrom: <sip:romeo@xmpp.example;gr=o>"), "{before}");
     // This one waits behind the other, as it was.
     world.server_writes(stanza(2, "between"));
     turn_to(&mut world, |settings| {
@@ -105,13 +105,13 @@ fn addresses_are_shown_by_the_new_rules() {
     });
     world.proxy_sends(response(&before, "200 OK", ""));
     let between = world.take_datagram().expect("a request");
-    assert!(between.contains("\r\nFrom: <sip:romeo@xmpp.example>"), "{between}");
+    assert!(between.contains("\r\nFrom: <sip:romeo@xmpp.example;gr=o>"), "{between}");
     world.proxy_sends(response(&between, "200 OK", ""));
 
     let to = r"juliet\40sip.example@sip.example";
     world.server_writes(stanza(3, "after").replace("juliet@sip.example", to));
     let after = world.take_datagram().expect("a request");
-    assert!(after.contains("\r\nFrom: <sip:romeo%40xmpp.example@gw.sip.example>"), "{after}");
+    assert!(after.contains("\r\nFrom: <sip:romeo%40xmpp.example@gw.sip.example;gr=o>"), "{after}");
     world.proxy_sends(response(&after, "200 OK", ""));
     world.proxy_sends(message(1, "romeo%40xmpp.example@gw.sip.example", "hello"));
     let written = world.take_stanza().expect("a stanza");

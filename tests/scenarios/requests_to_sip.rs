@@ -72,7 +72,7 @@ fn max_forwards_are_carried_lowered_and_bounded() {
 fn a_resource_may_hold_anything() {
     let mut world = World::new();
     let sent = request(&mut world, &stanza(1, "").replace("/orchard", "/a@b/c"));
-    assert!(header(&sent, "From").starts_with("<sip:romeo@xmpp.example>;tag="), "{sent}");
+    assert!(header(&sent, "From").starts_with("<sip:romeo@xmpp.example;gr=a%40b/c>;tag="), "{sent}");
     world.proxy_sends(response(&sent, "404 Nobody", ""));
     let error = world.take_stanza().expect("an error");
     assert!(error.contains(" to='romeo@xmpp.example/a@b/c'"), "{error}");

@@ -61,18 +61,18 @@ fn converse(seeds: [Seed; 2], component_b: &str, romeo_at_b: &str) {
     write(&mut a, "romeo@a.example", r"juliet\40b.example@gwb.sip.example");
     let sent = carry(&mut a, &mut b);
     assert!(sent[0].starts_with("MESSAGE sip:juliet%40b.example@gwb.sip.example SIP/2.0\r\n"), "{}", sent[0]);
-    assert!(sent[0].contains("\r\nFrom: <sip:romeo%40a.example@gwa.sip.example>;tag="), "{}", sent[0]);
+    assert!(sent[0].contains("\r\nFrom: <sip:romeo%40a.example@gwa.sip.example;gr=x>;tag="), "{}", sent[0]);
     let stanza = message_in(&mut b);
     assert_eq!(attribute(&stanza, "to"), Some("juliet@b.example"), "{stanza}");
-    assert_eq!(attribute(&stanza, "from"), Some(romeo_at_b), "{stanza}");
+    assert_eq!(attribute(&stanza, "from"), Some(&*format!("{romeo_at_b}/x")), "{stanza}");
 
     write(&mut b, "juliet@b.example", romeo_at_b);
     let answered = carry(&mut b, &mut a);
     assert!(answered[0].starts_with("MESSAGE sip:romeo%40a.example@gwa.sip.example SIP/2.0\r\n"), "{}", answered[0]);
-    assert!(answered[0].contains("\r\nFrom: <sip:juliet%40b.example@gwb.sip.example>;tag="), "{}", answered[0]);
+    assert!(answered[0].contains("\r\nFrom: <sip:juliet%40b.example@gwb.sip.example;gr=x>;tag="), "{}", answered[0]);
     let stanza = message_in(&mut a);
     assert_eq!(attribute(&stanza, "to"), Some("romeo@a.example"), "{stanza}");
-    assert_eq!(attribute(&stanza, "from"), Some(r"juliet\40b.example@gwb.sip.example"), "{stanza}");
+    assert_eq!(attribute(&stanza, "from"), Some(r"juliet\40b.example@gwb.sip.example/x"), "{stanza}");
     for text in sent.iter().chain(&answered) {
         assert!(!text.contains("%25") && !text.contains("%5C") && !text.contains(r"\5c"), "escaped twice: {text}");
     }

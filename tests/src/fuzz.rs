@@ -9,6 +9,9 @@ mod xmpp;
 
 pub mod corpus;
 
+use std::time::{Duration, Instant, SystemTime};
+use turn::Calendar;
+
 /// A target: its name, which is that of its corpus, and what it does.
 pub type Target = (&'static str, fn(&[u8]));
 
@@ -24,6 +27,14 @@ pub const TARGETS: &[Target] = &[
     ("content", content::presented),
     ("engine", engine::engine),
 ];
+
+/// A calendar, and a moment in it.
+#[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
+fn today() -> (Calendar, Instant) {
+    let now = Instant::now();
+    // 2026-11-20T19:00:00Z
+    (Calendar::new(now, SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_795_201_200))), now)
+}
 
 /// Tries a target on some octets.
 ///

@@ -91,10 +91,10 @@ pub fn settings() -> engine::Settings {
             accepted: cpim::AcceptedBy::default(),
             html_is_taken: false,
             content_limit: 65_535 * cpim::coding::GROWTH,
-            // 2026-11-20T19:00:00Z
-            made_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_795_201_200)),
         },
         late_failure: LateFailure::Text,
+        // 2026-11-20T19:00:00Z
+        made_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_795_201_200)),
         redact_addresses: false,
     }
 }

@@ -8,8 +8,8 @@ use time::OffsetDateTime;
 /// What a message says about itself; all of it may be absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Envelope<'a> {
-    /// The conversation it belongs to (RFC 6121 section 5.2.5): opaque, compared octet by octet.
-    pub thread: Option<Cow<'a, str>>,
+    /// The conversation it belongs to.
+    pub thread: Option<Thread<'a>>,
     /// When it was written (`DateTime` of RFC 3862), where it says so. It is shown to people and proves nothing.
     pub sent: Option<OffsetDateTime>,
     /// From when on nobody wants it any more (RFC 3428 section 7). The relay lets nothing pass that has expired.
@@ -24,6 +24,16 @@ pub struct Envelope<'a> {
     pub unique_id: Option<Cow<'a, str>>,
     /// How soon it wants to be read.
     pub urgency: Option<Urgency>,
+}
+
+/// A conversation (RFC 6121 section 5.2.5): opaque, compared octet by octet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Thread<'a> {
+    /// One that has a name on the XMPP side.
+    Named(Cow<'a, str>),
+    /// One that has none there yet: a keyed hash of what its sender calls it, which may be the name of one message only, and
+    /// may say where he is.
+    Unnamed(u128),
 }
 
 /// One device of a user: a resource (RFC 7622), or a GRUU (RFC 5627).
@@ -42,4 +52,47 @@ pub enum Urgency {
     Low,
     Medium,
     High,
+}
+
+/// Longer names of people are cut.
+const LONGEST_NAME: usize = 128;
+
+/// The name of a person as it may be shown to another one: one line, without characters that cannot be seen or that turn the
+/// direction of what stands around it; cut where it is long. `None` where nothing is left.
+pub fn clean_name(name: &str) -> Option<Cow<'_, str>> {
+    let is_hidden = |c: char| {
+        c.is_control() || matches!(c, '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+    };
+    let name = name.trim();
+    let name = name.get(..name.floor_char_boundary(LONGEST_NAME)).unwrap_or_default();
+    let shown = if name.contains(is_hidden) {
+        let visible: String =
+            name.chars().map(|c| if c.is_control() { ' ' } else { c }).filter(|&c| !is_hidden(c)).collect();
+        Cow::Owned(visible.trim().to_owned())
+    } else {
+        Cow::Borrowed(name)
+    };
+    (!shown.is_empty()).then_some(shown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_cleaned() {
+        for (name, clean) in [
+            ("Juliet", Some("Juliet")),
+            ("  Juliet Capulet ", Some("Juliet Capulet")),
+            ("\u{5d9}\u{5d5}\u{5dc}", Some("\u{5d9}\u{5d5}\u{5dc}")),
+            ("a\r\nVia: b\0", Some("a  Via: b")),
+            ("admin\u{202e}nimda", Some("adminnimda")),
+            ("", None),
+            (" \u{202e}\t ", None),
+        ] {
+            assert_eq!(clean_name(name).as_deref(), clean, "{name:?}");
+        }
+        assert_eq!(clean_name(&"\u{e9}".repeat(100)).unwrap().len(), LONGEST_NAME);
+        assert_eq!(clean_name(&format!("x{}", "\u{e9}".repeat(100))).unwrap().len(), LONGEST_NAME - 1);
+    }
 }

@@ -24,6 +24,16 @@ pub(crate) const MAX_PASSES: u8 = 4;
 pub struct Mark([u8; LENGTH]);
 
 impl Mark {
+    /// Octets of a mark.
+    pub const LENGTH: usize = LENGTH;
+
+    /// Whether a text begins with what may be a mark. Only [`Marker::provenance`] knows whether it is one of ours.
+    pub fn begins(text: &str) -> bool {
+        text.as_bytes()
+            .get(..LENGTH)
+            .is_some_and(|found| found.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7')))
+    }
+
     /// The text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -12,8 +12,8 @@ pub use late::LateFailure;
 
 use cpim::{Concluded, Incoming, OperationKey, Reason, Relay, Side, Status};
 use late::Late;
-use std::time::Instant;
-use turn::{Input, Machine, Minter, Output, Seed};
+use std::time::{Instant, SystemTime};
+use turn::{Calendar, Input, Machine, Minter, Output, Seed};
 use xmpp_connector::DownReason;
 
 /// What can be set.
@@ -27,6 +27,9 @@ pub struct Settings {
     pub xmpp: xmpp_connector::Settings,
     /// What becomes of a bounce that comes after the answer.
     pub late_failure: LateFailure,
+    /// What time it was when the engine was made, to tell messages that were sent long before they came, and until when
+    /// they are wanted. Without it a Date means nothing.
+    pub made_at: Option<SystemTime>,
     /// Replace addresses in log events.
     pub redact_addresses: bool,
 }
@@ -72,10 +75,11 @@ impl Engine {
     /// An engine at rest. Equal seeds and equal inputs give equal outputs.
     pub fn new(settings: Settings, seed: Seed, now: Instant) -> Self {
         let minter = Minter::new(seed);
+        let calendar = Calendar::new(now, settings.made_at);
         Self {
             relay: Relay::new(settings.relay, &minter),
-            sip: sip_connector::Connector::new(settings.sip, &minter),
-            xmpp: xmpp_connector::Connector::new(settings.xmpp, &minter, now),
+            sip: sip_connector::Connector::new(settings.sip, &minter, calendar),
+            xmpp: xmpp_connector::Connector::new(settings.xmpp, &minter, calendar, now),
             late: Late::new(settings.late_failure, &minter),
             output: Output::new(),
             redact_addresses: settings.redact_addresses,
@@ -91,7 +95,7 @@ impl Engine {
         if self.draining {
             return;
         }
-        let Settings { relay, sip, xmpp, late_failure, redact_addresses } = settings;
+        let Settings { relay, sip, xmpp, late_failure, redact_addresses, made_at: _ } = settings;
         self.relay.reconfigure(relay);
         self.sip.reconfigure(&sip);
         self.xmpp.reconfigure(xmpp);
@@ -258,7 +262,9 @@ impl Engine {
 
     /// A bounce for which nothing waits: if its id proves that we sent that message, it is a late failure.
     fn on_bounce(&mut self, now: Instant, bounce: &xmpp_connector::Bounce<'_>) {
-        if !self.relay.is_ours(bounce.id.as_bytes(), &bounce.source, &bounce.destination) {
+        if !self.relay.is_ours(bounce.id.as_bytes(), &bounce.source, &bounce.destination)
+            || self.xmpp.was_concluded(now, &bounce.id)
+        {
             return;
         }
         tracing::info!(

@@ -65,12 +65,12 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
             accepted: accepted(&config.xmpp_domains),
             html_is_taken: accepted(&config.sip_domains).anybody_takes(&MediaType::HTML),
             content_limit: config.sip.limits.message * cpim::coding::GROWTH,
-            made_at: Some(wall_clock()),
         },
         late_failure: match config.answers.late_failure {
             LateFailure::Text => engine::LateFailure::Text,
             LateFailure::None => engine::LateFailure::Nothing,
         },
+        made_at: Some(wall_clock()),
         redact_addresses: config.log.redact_addresses,
     }
 }

@@ -195,6 +195,7 @@ fn xmpp(counters: &xmpp_connector::Counters, metrics: &mut Metrics) {
     let xmpp_connector::Counters {
         headlines,
         without_body,
+        shown_again,
         presences,
         misaddressed,
         stray_errors,
@@ -208,6 +209,7 @@ fn xmpp(counters: &xmpp_connector::Counters, metrics: &mut Metrics) {
     for (reason, value) in [
         ("headline", headlines),
         ("without_body", without_body),
+        ("shown_again", shown_again),
         ("presence", presences),
         ("misaddressed", misaddressed),
         ("stray_error", stray_errors),

@@ -14,8 +14,8 @@ mod stack;
 pub mod translate;
 
 use cpim::{
-    AcceptedBy, Admitted, DomainPattern, Envelope, Failure, ImUri, Incoming, InstantInbox, MaxForwards, Message,
-    OperationKey, Origin, PeerId, Presentations, Proof, Reason, Response, Side, Status, TransId,
+    AcceptedBy, Admitted, DomainPattern, Failure, ImUri, Incoming, InstantInbox, MaxForwards, Message, OperationKey,
+    Origin, PeerId, Presentations, Proof, Reason, Response, Side, Status, TransId,
 };
 use ipnet::IpNet;
 use outgoing::Outgoing;
@@ -29,7 +29,8 @@ use std::borrow::Cow;
 use std::net::IpAddr;
 use std::time::Instant;
 use translate::address::Rules;
-use turn::{Input, Minter, Output, StreamId};
+use translate::envelope::Context;
+use turn::{Calendar, Input, Minter, Output, StreamId};
 
 pub use repeats::Counters as RepeatCounters;
 pub use routes::{
@@ -138,6 +139,8 @@ pub struct Connector {
     stack: Stack,
     outgoing: Outgoing,
     rules: Rules,
+    calendar: Calendar,
+    minter: Minter,
     settings: Settings,
 }
 
@@ -155,7 +158,7 @@ fn capabilities() -> Answer<'static> {
 
 impl Connector {
     /// A connector at rest.
-    pub fn new(mut settings: Settings, minter: &Minter) -> Self {
+    pub fn new(mut settings: Settings, minter: &Minter, calendar: Calendar) -> Self {
         narrowest_first(&mut settings.trusted);
         let endpoint = endpoint::Settings {
             accept: translate::message::ACCEPT.into(),
@@ -166,8 +169,10 @@ impl Connector {
         let rules = settings.rules();
         Self {
             stack: Stack::new(&settings, endpoint, minter),
-            outgoing: Outgoing::new(&settings, rules.clone(), minter),
+            outgoing: Outgoing::new(&settings, rules.clone(), minter, calendar),
             rules,
+            calendar,
+            minter: minter.derive("threads"),
             settings,
         }
     }
@@ -244,7 +249,7 @@ impl Connector {
                 if origin.proof == Proof::Nothing {
                     self.stack.endpoint.make_stateless(transaction, &flow);
                 }
-                match self.on_request(&request, &essentials, hash) {
+                match self.on_request(now, &request, &essentials, hash) {
                     Ok(Asked::Message(message)) => Event::Message(Incoming { origin, near, message }),
                     Ok(Asked::Options(destination)) => Event::Options { near, destination },
                     Err(answer) => {
@@ -265,6 +270,7 @@ impl Connector {
     /// The checks of RFC 3261 section 8.2 that follow syntax: method, header fields, content. `Err` is the final answer.
     fn on_request<'a>(
         &self,
+        now: Instant,
         request: &Request<'a>,
         essentials: &Essentials<'a>,
         hash: u128,
@@ -296,14 +302,21 @@ impl Connector {
                 false => translate::message::destination(request, &self.rules).map(|to| Asked::Options(Some(to))),
             };
         }
-        let abstracted = translate::message::to_cpim(request, essentials, &self.rules)?;
+        let context = Context {
+            rules: &self.rules,
+            host: &self.settings.host,
+            minter: &self.minter,
+            calendar: &self.calendar,
+            now,
+        };
+        let abstracted = translate::message::to_cpim(request, essentials, context)?;
         Ok(Asked::Message(Message {
             source: InstantInbox(abstracted.source),
             destination: InstantInbox(abstracted.destination),
             max_forwards: MaxForwards(essentials.max_forwards.unwrap_or(self.settings.start_max_forwards)),
             trans_id: TransId::from_bits(hash),
             wire_id: Cow::Borrowed(essentials.call_id),
-            envelope: Envelope::default(),
+            envelope: abstracted.envelope,
             content: abstracted.content,
         }))
     }

@@ -23,17 +23,18 @@ use crate::stack::{Carrier, Stack};
 use crate::translate::address::{Party, Rules};
 use crate::translate::content::Recipient;
 use crate::translate::rich::Letterhead;
-use crate::translate::{content, status};
-use cpim::{AcceptedBy, Admitted, Failure, ImUri, OperationKey, PresentationError, Reason, Status};
+use crate::translate::{content, device, envelope, status, thread};
+use cpim::{AcceptedBy, Admitted, Failure, Message, OperationKey, PresentationError, Reason, Status, clean_name};
 use hashbrown::HashTable;
 use sip::endpoint::{Outcome, RequestParts, SendError};
 use sip::wire::headers::NameAddr;
+use sip::wire::print::quoted_string;
 use sip::wire::{HeaderName, Method, Response};
 use slotmap::{Key, KeyData, SlotMap};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
-use turn::{Minter, Output, Pool};
+use turn::{Calendar, Minter, Output, Pool};
 
 slotmap::new_key_type! {
     struct MessageKey;
@@ -98,10 +99,11 @@ pub(crate) struct Outgoing {
     accepted: AcceptedBy,
     /// How the users of SIP spell themselves.
     pub(crate) spellings: Spellings,
+    calendar: Calendar,
 }
 
 impl Outgoing {
-    pub(crate) fn new(settings: &Settings, rules: Rules, minter: &Minter) -> Self {
+    pub(crate) fn new(settings: &Settings, rules: Rules, minter: &Minter, calendar: Calendar) -> Self {
         let [a, b] = [minter.keyed(&[b"destinations", b"a"]), minter.keyed(&[b"destinations", b"b"])];
         Self {
             messages: SlotMap::with_key(),
@@ -122,6 +124,7 @@ impl Outgoing {
             rules,
             accepted: settings.accepted.clone(),
             spellings: Spellings::new(minter),
+            calendar,
         }
     }
 
@@ -160,12 +163,12 @@ impl Outgoing {
         let (mut scratch, mut written) = (std::mem::take(&mut self.scratch), std::mem::take(&mut self.content));
         scratch.clear();
         written.clear();
-        let ends = self.write_addresses(&message.source.0, &message.destination.0, &mut scratch);
+        let ends = self.write_addresses(message, &mut scratch);
         let result = ends.and_then(|(uri_end, from_end)| {
             let call_id_start = scratch.len();
-            scratch.extend_from_slice(admitted.mark.as_bytes());
-            scratch.push(b'@');
-            scratch.extend_from_slice(self.host.as_bytes());
+            thread::write_call_id(&admitted.mark, message.envelope.thread.as_ref(), &self.host, &mut scratch);
+            let call_id_end = scratch.len();
+            envelope::write_lines(&message.envelope, &self.calendar, now, &mut scratch);
             let recipient = Recipient {
                 accepts: self.accepted.of(message.destination.0.domain()),
                 letterhead: Letterhead {
@@ -173,11 +176,12 @@ impl Outgoing {
                     to: std::str::from_utf8(&scratch[..uri_end]).unwrap_or_default(),
                     date_time: message.envelope.sent,
                 },
+                about: &scratch[call_id_end..],
                 boundary: admitted.mark.as_bytes(),
             };
             let parts = Parts {
                 from: &scratch[uri_end..from_end],
-                call_id: &scratch[call_id_start..],
+                call_id: &scratch[call_id_start..call_id_end],
                 forms: content::forms(&message.content, &recipient, &mut written)?,
                 max_forwards: message.max_forwards.0,
             };
@@ -189,22 +193,28 @@ impl Outgoing {
     }
 
     /// Appends the destination URI and the From value; gives where each ends.
-    fn write_addresses(
-        &self,
-        source: &ImUri<'_>,
-        destination: &ImUri<'_>,
-        bytes: &mut Vec<u8>,
-    ) -> Result<(usize, usize), Failure<'static>> {
+    fn write_addresses(&self, message: &Message<'_>, bytes: &mut Vec<u8>) -> Result<(usize, usize), Failure<'static>> {
+        let destination = &message.destination.0;
         match self.spellings.find(destination) {
             Some(spelled) => self.rules.write_native(&spelled, bytes),
             None => self.rules.write_native(destination, bytes),
         }
         let uri_end = bytes.len();
+        if let Some(name) = message.envelope.source_name.as_deref().and_then(clean_name) {
+            quoted_string(name.as_bytes(), bytes);
+            bytes.push(b' ');
+        }
         bytes.push(b'<');
-        self.rules.write_foreign(source, bytes).map_err(|error| match error {
+        let uri = bytes.len();
+        self.rules.write_foreign(&message.source.0, bytes).map_err(|error| match error {
             PresentationError::Unknown => Failure::from(Reason::Forbidden),
             _ => Failure::from(Reason::AddressMalformed),
         })?;
+        // A number has no devices: `gr` is for SIP URIs.
+        let device = message.envelope.source_device.as_ref().filter(|_| bytes[uri..].starts_with(b"sip:"));
+        if let Some(device) = device {
+            device::write_gr(device, bytes);
+        }
         bytes.push(b'>');
         Ok((uri_end, bytes.len()))
     }

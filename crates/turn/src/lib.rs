@@ -12,12 +12,14 @@ mod calendar;
 mod ids;
 mod output;
 mod pool;
+mod recent;
 mod wheel;
 
 pub use calendar::Calendar;
 pub use ids::{Minter, Seed, write_base32};
 pub use output::{Action, Output, StreamId, Target};
 pub use pool::Pool;
+pub use recent::Recent;
 pub use wheel::Wheel;
 
 use std::net::SocketAddr;

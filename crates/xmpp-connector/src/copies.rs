@@ -3,8 +3,14 @@
 use cpim::{Mark, OperationKey};
 use hashbrown::HashTable;
 use slotmap::SecondaryMap;
-use turn::{Minter, Pool};
+use std::time::{Duration, Instant};
+use turn::{Minter, Pool, Recent};
 use xmpp::jid::{JidParts, is_older_form};
+
+/// Final words that are remembered, and how long: a word that contradicts one comes soon after it, from another device of
+/// the same user or from a server that says the same twice.
+const CONCLUDED: usize = 4096;
+const REMEMBERED: Duration = Duration::from_secs(3600);
 
 /// A message written to XMPP whose fate is not known.
 pub(crate) struct Copy {
@@ -23,6 +29,8 @@ pub(crate) struct Copies {
     by_id: HashTable<OperationKey>,
     hasher: ahash::RandomState,
     pool: Pool,
+    minter: Minter,
+    concluded: Recent<()>,
 }
 
 impl Copies {
@@ -33,6 +41,8 @@ impl Copies {
             by_id: HashTable::new(),
             hasher: ahash::RandomState::with_seeds(a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64),
             pool: Pool::new(),
+            minter: minter.derive("copies"),
+            concluded: Recent::new(CONCLUDED, REMEMBERED),
         }
     }
 
@@ -83,6 +93,21 @@ impl Copies {
             (Some(_), None) => false,
         };
         (same_user && from.domain == to.domain).then_some(operation)
+    }
+
+    /// The far side has said what became of a copy: that is its last word.
+    pub(crate) fn conclude(&mut self, now: Instant, operation: OperationKey) {
+        if let Some(copy) = self.rows.get(operation) {
+            let key = self.minter.keyed(&[copy.mark.as_bytes()]);
+            self.concluded.see(now, key);
+        }
+        self.forget(operation);
+    }
+
+    /// Whether the last word about the copy with this id, which is one of ours, has been said. If not, this was it.
+    pub(crate) fn was_concluded(&mut self, now: Instant, id: &str) -> bool {
+        let key = self.minter.keyed(&[id.as_bytes()]);
+        self.concluded.see(now, key)
     }
 
     pub(crate) fn forget(&mut self, operation: OperationKey) {

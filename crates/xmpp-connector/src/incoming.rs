@@ -1,22 +1,29 @@
 //! What a `<message/>` from the server leads to.
 
-use crate::translate::message::{self, Meaning, Silence};
-use crate::translate::offered;
-use crate::translate::{address, error};
+use crate::translate::message::{self, Abstracted, Context, Meaning, Silence};
+use crate::translate::{address, error, language, offered};
 use crate::{Bounce, Connector, Event};
-use cpim::{Envelope, Failure, Incoming, InstantInbox, MaxForwards, Reason, Status, TransId};
+use cpim::{Failure, Incoming, InstantInbox, MaxForwards, Reason, Status, TransId, is_language_tag};
 use std::borrow::Cow;
+use std::time::Instant;
 use turn::Output;
-use xmpp::stanza::{Message, MessageType};
+use xmpp::jid::JidParts;
+use xmpp::stanza::{Message, MessageType, Presence, PresenceType};
 
 impl Connector {
-    pub(crate) fn on_message<'a>(&mut self, index: usize, message: Message<'a>, out: &mut Output) -> Event<'a> {
+    pub(crate) fn on_message<'a>(
+        &mut self,
+        now: Instant,
+        index: usize,
+        mut message: Message<'a>,
+        out: &mut Output,
+    ) -> Event<'a> {
         if message.kind == MessageType::Error {
-            return self.on_bounce(index, message);
+            return self.on_bounce(now, index, message);
         }
         if let Some(operation) = message.receipt.as_deref().and_then(|id| self.copies.find(id, message.from.as_deref()))
         {
-            self.copies.forget(operation);
+            self.copies.conclude(now, operation);
             if message.bodies.is_empty() {
                 return Event::Concluded(operation, Status::Success);
             }
@@ -29,28 +36,16 @@ impl Connector {
             self.counters.misaddressed += 1;
             return Event::None;
         };
-        match message::to_cpim(&message, &self.settings.presentations) {
+        message.lang = message.lang.filter(|tag| is_language_tag(tag));
+        if message.lang.is_none() {
+            message.lang = language::inherited(self.links[index].component.namespaces().language());
+        }
+        let context = Context { presentations: &self.settings.presentations, calendar: &self.calendar };
+        match message::to_cpim(&message, context) {
             Meaning::Operation(mut abstracted) => {
                 let html = self.settings.html_is_taken;
                 abstracted.content.alternatives = offered::alternatives(&message, &abstracted.content, html);
-                let near = self.received.enter(index, &message);
-                let start = self.settings.start_max_forwards;
-                let carried = message.max_forwards.as_deref().and_then(|text| text.trim().parse::<u8>().ok());
-                let wire_id = match message.id {
-                    Some(Cow::Borrowed(id)) => Cow::Borrowed(id.as_bytes()),
-                    Some(Cow::Owned(id)) => Cow::Owned(id.into_bytes()),
-                    None => Cow::Borrowed(&b""[..]),
-                };
-                let message = cpim::Message {
-                    source: InstantInbox(abstracted.source),
-                    destination: InstantInbox(abstracted.destination),
-                    max_forwards: MaxForwards(carried.map_or(start, |value| value.min(start))),
-                    trans_id: TransId::from_bits(self.minter.mint()),
-                    wire_id,
-                    envelope: Envelope::default(),
-                    content: abstracted.content,
-                };
-                Event::Message(Incoming { origin: self.origin(home), near, message })
+                self.on_text(now, index, home, message, abstracted)
             }
             Meaning::Refused(reason) => {
                 let stanza = self.received.note(index, &message);
@@ -63,13 +58,74 @@ impl Connector {
                     Silence::Headline => self.counters.headlines += 1,
                     Silence::NoBody => self.counters.without_body += 1,
                     Silence::NoSender => self.counters.misaddressed += 1,
+                    Silence::ShownAgain => self.counters.shown_again += 1,
                 }
                 Event::None
             }
         }
     }
 
-    fn on_bounce<'a>(&mut self, index: usize, message: Message<'a>) -> Event<'a> {
+    /// A text for somebody of the other world.
+    fn on_text<'a>(
+        &mut self,
+        now: Instant,
+        index: usize,
+        home: usize,
+        message: Message<'a>,
+        abstracted: Abstracted<'a>,
+    ) -> Event<'a> {
+        let Abstracted { source, destination, from, to, mut envelope, content } = abstracted;
+        // A text that was taken, and comes again from an archive, a queue or a resumed stream, is no new one. A sender's id
+        // counts for his own texts only: anybody can write any id.
+        let replay = envelope.unique_id.as_deref().map(|id| self.replay_key(&from, &to, id));
+        if replay.is_some_and(|key| self.replays.see(now, key)) {
+            self.counters.shown_again += 1;
+            return Event::None;
+        }
+        let chat = (message.kind == MessageType::Chat).then_some(message.thread.as_deref());
+        envelope.source_device = self.people.wrote(now, &from, &to, chat);
+        let near = self.received.enter(index, &message, replay);
+        let start = self.settings.start_max_forwards;
+        let carried = message.headers.max_forwards.as_deref().and_then(|text| text.trim().parse::<u8>().ok());
+        let wire_id = match message.id {
+            Some(Cow::Borrowed(id)) => Cow::Borrowed(id.as_bytes()),
+            Some(Cow::Owned(id)) => Cow::Owned(id.into_bytes()),
+            None => Cow::Borrowed(&b""[..]),
+        };
+        let message = cpim::Message {
+            source: InstantInbox(source),
+            destination: InstantInbox(destination),
+            max_forwards: MaxForwards(carried.map_or(start, |value| value.min(start))),
+            trans_id: TransId::from_bits(self.minter.mint()),
+            wire_id,
+            envelope,
+            content,
+        };
+        Event::Message(Incoming { origin: self.origin(home), near, message })
+    }
+
+    fn replay_key(&self, from: &JidParts<'_>, to: &JidParts<'_>, id: &str) -> u128 {
+        let [from_local, to_local] = [from, to].map(|jid| jid.local.as_deref().unwrap_or_default().as_bytes());
+        let parts: [&[u8]; 6] =
+            [b"replay", from_local, from.domain.as_bytes(), to_local, to.domain.as_bytes(), id.as_bytes()];
+        self.minter.keyed(&parts)
+    }
+
+    /// Presence tells which devices are there. Nothing else is made of it.
+    pub(crate) fn on_presence(&mut self, now: Instant, presence: &Presence<'_>) {
+        self.counters.presences += 1;
+        let available = match presence.kind {
+            PresenceType::Available => true,
+            PresenceType::Unavailable => false,
+            _ => return,
+        };
+        let (Some(from), Some(to)) = (presence.from.as_deref(), presence.to.as_deref()) else { return };
+        if let (Ok(from), Ok(to)) = (JidParts::parse_stamped(from), JidParts::parse(to)) {
+            self.people.on_presence(now, &from, &to, available);
+        }
+    }
+
+    fn on_bounce<'a>(&mut self, now: Instant, index: usize, message: Message<'a>) -> Event<'a> {
         let (Some(id), Some(from), Some(to)) = (message.id, message.from, message.to) else {
             self.counters.stray_errors += 1;
             return Event::None;
@@ -84,7 +140,10 @@ impl Connector {
             None => Reason::Undefined.into(),
         };
         if let Some(operation) = self.copies.find(&id, Some(&from)) {
-            self.copies.forget(operation);
+            if let (Ok(from), Ok(to)) = (JidParts::parse_stamped(&from), JidParts::parse(&to)) {
+                self.people.is_gone(now, &from, &to);
+            }
+            self.copies.conclude(now, operation);
             return Event::Concluded(operation, Status::Failure(failure));
         }
         self.counters.stray_errors += 1;

@@ -11,6 +11,7 @@ mod barrier;
 mod copies;
 mod incoming;
 mod outgoing;
+mod people;
 mod received;
 mod services;
 pub mod translate;
@@ -21,17 +22,22 @@ use cpim::{
     AcceptedBy, Failure, ImUri, Incoming, OperationKey, Origin, PeerId, Presentations, Proof, Reason, Side, Status,
 };
 use outgoing::append;
+use people::People;
 use received::Received;
 use std::borrow::Cow;
 use std::collections::VecDeque;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant};
 use time::OffsetDateTime;
-use turn::{Calendar, Input, Minter, Output, StreamId, write_base32};
+use turn::{Calendar, Input, Minter, Output, Recent, StreamId, write_base32};
 use xmpp::jid::known_domain;
 use xmpp::stanza::{self, Iq, Stanza};
 use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
 
 pub use xmpp::stream::component::DownReason;
+
+/// Texts that are remembered so that they are not taken twice, and how long.
+const REPLAYS: usize = 4096;
+const REPLAYED: Duration = Duration::from_secs(3600);
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -54,9 +60,6 @@ pub struct Settings {
     pub html_is_taken: bool,
     /// Octets that a content may have once it is decoded.
     pub content_limit: usize,
-    /// What time it was when the connector was made, to tell messages that were sent long before they came. Without it
-    /// nothing is said about when a message was sent.
-    pub made_at: Option<SystemTime>,
 }
 
 /// One component.
@@ -110,9 +113,11 @@ pub struct Counters {
     pub stanzas: u64,
     /// Headlines dropped.
     pub headlines: u64,
+    /// Texts dropped that were sent before: copies for other devices, finds of archives, repetitions with the same id.
+    pub shown_again: u64,
     /// Messages without a body dropped: chat states, markers, receipts.
     pub without_body: u64,
-    /// Presence stanzas dropped.
+    /// Presence stanzas, of which nothing is made but where devices are.
     pub presences: u64,
     /// Stanzas without a usable sender, or for a domain that is not ours.
     pub misaddressed: u64,
@@ -143,6 +148,9 @@ pub struct Connector {
     links: Vec<Link>,
     copies: Copies,
     received: Received,
+    people: People,
+    /// Texts that were taken, by sender, recipient and the id that their sender gave them.
+    replays: Recent<()>,
     /// Operations whose fate became known beside what an input led to; told one by one.
     settled: VecDeque<(OperationKey, Status<'static>)>,
     minter: Minter,
@@ -154,7 +162,7 @@ pub struct Connector {
 
 impl Connector {
     /// A connector whose streams are down; the first [`handle_timeout`](Self::handle_timeout) connects them.
-    pub fn new(settings: Settings, minter: &Minter, now: Instant) -> Self {
+    pub fn new(settings: Settings, minter: &Minter, calendar: Calendar, now: Instant) -> Self {
         let links = settings
             .links
             .iter()
@@ -170,10 +178,12 @@ impl Connector {
             links,
             copies: Copies::new(minter),
             received: Received::default(),
+            people: People::new(minter),
+            replays: Recent::new(REPLAYS, REPLAYED),
             settled: VecDeque::new(),
             minter: minter.derive("xmpp connector"),
             scratch: Vec::new(),
-            calendar: Calendar::new(now, settings.made_at),
+            calendar,
             settings,
             counters: Counters::default(),
         }
@@ -193,7 +203,6 @@ impl Connector {
             accepted,
             html_is_taken,
             content_limit,
-            made_at: _,
         } = settings;
         for (link, new) in self.links.iter_mut().zip(links) {
             link.component.reconfigure(new.component.secret, new.component.limits);
@@ -248,13 +257,13 @@ impl Connector {
             ComponentEvent::Stanza(stanza) => {
                 self.counters.stanzas += 1;
                 match stanza {
-                    Stanza::Message(message) => self.on_message(index, message, out),
+                    Stanza::Message(message) => self.on_message(now, index, message, out),
                     Stanza::Iq(iq) => {
                         self.on_iq(now, index, &iq, out);
                         Event::None
                     }
-                    Stanza::Presence(_) => {
-                        self.counters.presences += 1;
+                    Stanza::Presence(presence) => {
+                        self.on_presence(now, &presence);
                         Event::None
                     }
                     _ => Event::None,
@@ -356,6 +365,12 @@ impl Connector {
             }
         }
         None
+    }
+
+    /// Whether the last word about a message of ours has been said; if not, the bounce with this id is it. What another device
+    /// says later does not change it, and no word is told twice.
+    pub fn was_concluded(&mut self, now: Instant, id: &str) -> bool {
+        self.copies.was_concluded(now, id)
     }
 
     /// The answer window of an operation has passed: what is known of it.

@@ -4,17 +4,33 @@ use crate::Connector;
 use crate::copies::Copy;
 use crate::received;
 use crate::translate::content::{self, Presented};
-use crate::translate::{address, error};
-use cpim::{Admitted, Failure, ImUri, Reason, Response, Status};
+use crate::translate::{address, error, message};
+use cpim::{Admitted, Envelope, Failure, ImUri, Reason, Response, Status, Thread};
+use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::time::Instant;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use turn::{Output, write_base32};
-use xmpp::stanza::{self, OutError, OutMessage, StanzaKind};
+use xmpp::jid::{JidParts, normal_resource};
+use xmpp::stanza::{self, MessageType, OutError, OutMessage, StanzaKind};
 
 /// A message may be so late without a word about it: clocks differ, and messages wait a little everywhere.
 const UNREMARKABLE_DELAY: time::Duration = time::Duration::minutes(1);
+
+/// How a message is written: its type, the device it is for, its thread.
+struct Way<'s> {
+    kind: MessageType,
+    resource: Option<&'s str>,
+    thread: Option<&'s str>,
+}
+
+/// A bare JID that was written in its normal form, and where its domain begins.
+fn parts(jid: &[u8], domain_start: usize) -> Option<JidParts<'_>> {
+    let (local, domain) = std::str::from_utf8(jid).ok()?.split_at_checked(domain_start)?;
+    let local = local.strip_suffix('@')?;
+    Some(JidParts { local: Some(local.into()), domain: domain.into(), resource: None })
+}
 
 impl Connector {
     /// Writes an admitted message as a stanza. `Err` means that nothing was and will be written.
@@ -32,8 +48,7 @@ impl Connector {
         let mut from = std::mem::take(&mut self.scratch);
         from.clear();
         let mut to = self.copies.vector();
-        let stamp = presented.sent.and_then(|sent| self.delay_stamp(now, sent));
-        let written = self.write_copy(admitted, &presented, stamp.as_deref(), &mut from, &mut to, out);
+        let written = self.write_copy(now, admitted, &presented, &mut from, &mut to, out);
         self.scratch = from;
         match written {
             Ok((link, end)) => {
@@ -61,23 +76,46 @@ impl Connector {
 
     fn write_copy(
         &mut self,
+        now: Instant,
         admitted: &Admitted<'_>,
         presented: &Presented<'_>,
-        stamp: Option<&str>,
         from: &mut Vec<u8>,
         to: &mut Vec<u8>,
         out: &mut Output,
     ) -> Result<(usize, u64), Failure<'static>> {
         let message = &admitted.message;
+        let envelope = &message.envelope;
         let source = address::write_presented(&message.source.0, &self.settings.presentations, from);
         let domain_start = source.map_err(|_| Failure::from(Reason::Forbidden))?;
-        address::write_native(&message.destination.0, to).map_err(|_| Failure::from(Reason::NotFound))?;
+        let native = address::write_native(&message.destination.0, to);
+        let to_domain_start = native.map_err(|_| Failure::from(Reason::NotFound))?;
         let domain = &from[domain_start..];
         let index = self.links.iter().position(|link| link.domain.as_bytes() == domain).ok_or(Reason::InternalError)?;
         let link = &self.links[index];
         let stream = link.component.stream().filter(|_| link.component.is_up()).ok_or(Reason::LinkDown)?;
         if out.unsent_len(stream) >= self.settings.unsent_limit {
             return Err(Reason::Congested.into());
+        }
+        // What the content says of itself stands nearer to its writer than what was said about it on the way.
+        let stamp = presented.sent.or(envelope.sent).and_then(|sent| self.delay_stamp(now, sent));
+        let sender = parts(from, domain_start).ok_or(Reason::InternalError)?;
+        let recipient = parts(to, to_domain_start).ok_or(Reason::InternalError)?;
+        let name = envelope.source_name.as_deref();
+        let nick = name.filter(|_| self.people.is_first_contact(now, &recipient, &sender));
+        let mut thread = SmallVec::<[u8; 26]>::new();
+        if let Some(Thread::Unnamed(hash)) = envelope.thread {
+            write_base32(hash, 26, &mut thread);
+        }
+        let unnamed = std::str::from_utf8(&thread).ok().filter(|thread| !thread.is_empty());
+        let way = self.way(now, envelope, unnamed, &sender, &recipient)?;
+        if let Some(resource) = way.resource {
+            to.push(b'/');
+            to.extend_from_slice(resource.as_bytes());
+        }
+        let device = envelope.source_device.as_ref().and_then(|device| normal_resource(&device.name).ok());
+        if let Some(device) = device {
+            from.push(b'/');
+            from.extend_from_slice(device.as_bytes());
         }
         let limit = self.longest(index);
         let buffer = out.stream(stream).ok_or(Reason::LinkDown)?;
@@ -88,14 +126,18 @@ impl Connector {
                     from,
                     to,
                     id: admitted.mark.as_bytes(),
+                    kind: way.kind,
                     lang: presented.language.as_deref().map(str::as_bytes),
                     subjects: &presented.subjects,
                     body: Some(presented.body.as_bytes()),
                     translations: &presented.translations,
                     html: &presented.html,
                     e2e: presented.entity.as_deref(),
-                    delay: stamp.map(|stamp| (stamp.as_bytes(), &b""[..])),
+                    thread: way.thread.map(str::as_bytes),
+                    nick: nick.map(str::as_bytes),
+                    delay: stamp.as_deref().map(|stamp| (stamp.as_bytes(), &b""[..])),
                     max_forwards: Some(message.max_forwards.0.into()),
+                    urgency: envelope.urgency.map(message::urgency_word),
                     origin_id: true,
                     request_receipt: self.settings.ask_receipts,
                     ..OutMessage::default()
@@ -110,14 +152,52 @@ impl Connector {
         Ok((index, out.total_sent(stream) + out.unsent_len(stream) as u64))
     }
 
+    /// Where a message goes, and as what (RFC 7572 section 5, RFC 6121 section 5.1): as part of the chat that goes on, to the
+    /// device that wrote last; else on its own, to whatever device there is. One that is meant for one device goes to no
+    /// other: servers drop what is `normal` and for a device that is gone without a word.
+    fn way<'s>(
+        &'s self,
+        now: Instant,
+        envelope: &'s Envelope<'_>,
+        unnamed: Option<&'s str>,
+        sender: &JidParts<'_>,
+        recipient: &JidParts<'_>,
+    ) -> Result<Way<'s>, Failure<'static>> {
+        let chat = self.people.chat(now, recipient, sender);
+        let named = match &envelope.thread {
+            Some(Thread::Named(thread)) => Some(&**thread),
+            _ => None,
+        };
+        let mut way = match chat {
+            // A thread that the sender took up is his to keep; one without a name is not what this chat is about.
+            Some(chat) => Way { kind: MessageType::Chat, resource: chat.resource, thread: named.or(chat.thread) },
+            None => Way { kind: MessageType::Normal, resource: None, thread: named.or(unnamed) },
+        };
+        if let Some(device) = envelope.destination_device.as_deref() {
+            let there = self.people.device(now, recipient, device).ok_or(Failure {
+                reason: Reason::RecipientUnavailable,
+                text: Some("this device is not known to be there".into()),
+                alternate: None,
+            })?;
+            way.resource = Some(there);
+        }
+        Ok(way)
+    }
+
     /// Tells the sender of the stanza that `near` names what became of it.
     pub fn respond(&mut self, _now: Instant, near: u64, response: &Response<'_>, out: &mut Output) {
         let Some(stanza) = self.received.take(near) else { return };
         match &response.status {
-            Status::Failure(failure) => self.write_refusal(&stanza, failure, out),
+            Status::Failure(failure) => {
+                // It was not taken: whoever sends it again means it.
+                if let Some(replay) = stanza.replay {
+                    self.replays.forget(replay);
+                }
+                self.write_refusal(&stanza, failure, out);
+            }
             // RFC 3428 section 4: only a 200 says delivered; a 202 becomes nothing.
             Status::Success if stanza.wants_receipt() => {
-                let mut id = smallvec::SmallVec::<[u8; 26]>::new();
+                let mut id = SmallVec::<[u8; 26]>::new();
                 write_base32(self.minter.mint(), 26, &mut id);
                 let limit = self.longest(stanza.link);
                 if let Some(buffer) = self.buffer(stanza.link, out) {

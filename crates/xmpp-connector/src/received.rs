@@ -17,6 +17,8 @@ pub(crate) struct Stanza {
     from_end: usize,
     to_end: usize,
     receipt: bool,
+    /// What it is remembered by, so that it is not taken twice.
+    pub(crate) replay: Option<u128>,
 }
 
 impl Stanza {
@@ -47,8 +49,8 @@ pub(crate) struct Received {
 
 impl Received {
     /// Remembers a stanza and gives its name.
-    pub(crate) fn enter(&mut self, link: usize, message: &Message<'_>) -> u64 {
-        let stanza = self.note(link, message);
+    pub(crate) fn enter(&mut self, link: usize, message: &Message<'_>, replay: Option<u128>) -> u64 {
+        let stanza = Stanza { replay, ..self.note(link, message) };
         self.rows.insert(stanza).data().as_ffi()
     }
 
@@ -61,7 +63,7 @@ impl Received {
         let to_end = bytes.len();
         bytes.extend_from_slice(message.id.as_deref().unwrap_or_default().as_bytes());
         let receipt = message.receipt_request;
-        Stanza { link, bytes, from_end, to_end, receipt }
+        Stanza { link, bytes, from_end, to_end, receipt, replay: None }
     }
 
     /// Gives a stanza back and forgets it.

@@ -14,6 +14,12 @@ pub const STREAM_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-streams";
 pub const STANZA_ERRORS: &str = "urn:ietf:params:xml:ns:xmpp-stanzas";
 /// Chat states (XEP-0085).
 pub const CHAT_STATES: &str = "http://jabber.org/protocol/chatstates";
+/// Advanced message processing (XEP-0079).
+pub const AMP: &str = "http://jabber.org/protocol/amp";
+/// Nicknames (XEP-0172).
+pub const NICK: &str = "http://jabber.org/protocol/nick";
+/// Copies for the other devices of a user (XEP-0280).
+pub const CARBONS: &str = "urn:xmpp:carbons:2";
 /// Stanza headers (XEP-0131).
 pub const SHIM: &str = "http://jabber.org/protocol/shim";
 /// Delivery receipts (XEP-0184).
@@ -51,6 +57,11 @@ pub const XHTML_IM: &str = "http://jabber.org/protocol/xhtml-im";
 pub const XHTML: &str = "http://www.w3.org/1999/xhtml";
 /// Signed and encrypted entities (RFC 3923 section 9).
 pub const E2E: &str = "urn:ietf:params:xml:ns:xmpp-e2e";
+
+/// Whether a namespace is one of message archives (XEP-0313), of any version.
+pub fn is_archive(namespace: &str) -> bool {
+    namespace.starts_with("urn:xmpp:mam:")
+}
 
 /// Whether a namespace is one of stanzas. They differ by the kind of stream only; what they hold is the same.
 pub fn is_content(namespace: &str) -> bool {

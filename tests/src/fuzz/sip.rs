@@ -5,6 +5,7 @@ use sip::wire::framing::{Framed, Framer};
 use sip::wire::uri::Uri;
 use sip::wire::{Carriage, HeaderName, Limits, Message, NameAddr, Via, parse};
 use sip_connector::translate::address::{Party, Rules};
+use sip_connector::translate::envelope::Context;
 use sip_connector::{NumberForm, Numbers};
 
 /// A message: what is read of it stands in it, octet for octet, and is read alike once more.
@@ -16,7 +17,11 @@ pub(super) fn message(data: &[u8]) {
                 if let Ok(essentials) = request.check(&limits) {
                     assert!(!essentials.call_id.is_empty(), "a Call-ID has an octet");
                     assert!(request.defect.is_none(), "a defect is told");
-                    let _ = sip_connector::translate::message::to_cpim(&request, &essentials, &Rules::default());
+                    let (calendar, now) = super::today();
+                    let rules = Rules::default();
+                    let (host, minter) = ("gw.example", turn::Minter::new([0; 16]));
+                    let context = Context { rules: &rules, host, minter: &minter, calendar: &calendar, now };
+                    let _ = sip_connector::translate::message::to_cpim(&request, &essentials, context);
                 }
                 (request.head, request.body, request.bytes)
             }

@@ -78,7 +78,9 @@ pub(super) fn stanza(data: &[u8]) {
     let namespaces = StreamNamespaces::new(ns::COMPONENT);
     let Ok(stanza) = parse_stanza(data, &namespaces, &LIMITS) else { return };
     let Stanza::Message(message) = stanza else { return };
-    let _ = message::to_cpim(&message, &Presentations::default());
+    let (presentations, (calendar, _)) = (Presentations::default(), super::today());
+    let context = message::Context { presentations: &presentations, calendar: &calendar };
+    let _ = message::to_cpim(&message, context);
     let [from, to, id, body] = [
         message.from.as_deref(),
         message.to.as_deref(),

@@ -31,6 +31,8 @@ pub(crate) struct Recipient<'r> {
     pub(crate) letterhead: Letterhead<'r>,
     /// What stands in no text by chance, nor on purpose.
     pub(crate) boundary: &'r [u8],
+    /// Lines that do not depend on the form.
+    pub(crate) about: &'r [u8],
 }
 
 /// The forms of a content, at least one; what is not in it is written to `buffer`. Secured entities go to everybody (RFC 3923
@@ -48,6 +50,7 @@ pub(crate) fn forms<'a>(
             alternate: None,
         });
     }
+    buffer.extend_from_slice(to.about);
     write_lines(content, buffer);
     let content_type = media_type.map_or(&b""[..], |media_type| media_type.raw());
     if to.accepts.is_plain_text() || !media_type.is_some_and(|media_type| media_type.is("text", "plain")) {
@@ -143,6 +146,7 @@ fn alternative<'a>(
     buffer: &mut Vec<u8>,
 ) -> Option<Draft<'a>> {
     let start = buffer.len();
+    buffer.extend_from_slice(to.about);
     write_subject(content, buffer);
     buffer.extend_from_slice(rich::WHOLE);
     let lines = start..buffer.len();
@@ -164,6 +168,7 @@ fn wrapper<'a>(
     let media_type = MediaType::parse(inside.content_type.octets(buffer).to_vec())?;
     let entity = inside.body.octets(buffer).to_vec();
     let start = buffer.len();
+    buffer.extend_from_slice(to.about);
     write_subject(content, buffer);
     let lines = start..buffer.len();
     let written = rich::write_cpim(content, &to.letterhead, media_type, &entity, buffer);

@@ -1,7 +1,8 @@
 //! SIP MESSAGE requests and message operations (RFC 3428, RFC 7572 tables 1 and 2).
 
 use super::address::{AddressError, Party, Rules};
-use cpim::{Content, ImUri, MediaType, Subject, is_language_tag};
+use super::envelope::{self, Context};
+use cpim::{Content, Envelope, ImUri, MediaType, Subject, is_language_tag};
 use sip::transaction::{Answer, Extra};
 use sip::wire::headers::unfold;
 use sip::wire::uri::{Scheme, Uri};
@@ -19,6 +20,8 @@ pub struct Abstracted<'a> {
     pub source: ImUri<'a>,
     /// To whom: the Request-URI decides, where To differs.
     pub destination: ImUri<'a>,
+    /// What is said about it.
+    pub envelope: Envelope<'a>,
     /// The entity.
     pub content: Content<'a>,
 }
@@ -28,14 +31,15 @@ pub struct Abstracted<'a> {
 pub fn to_cpim<'a>(
     request: &Request<'a>,
     essentials: &Essentials<'a>,
-    rules: &Rules,
+    context: Context<'_>,
 ) -> Result<Abstracted<'a>, Answer<'static>> {
     // RFC 7247 section 8: sips in either promises what XMPP cannot keep.
     if essentials.to.uri.scheme == Scheme::Sips {
         return Err(destination_refused(AddressError::Secure));
     }
-    let destination = destination(request, rules)?;
-    let source = rules.to_cpim(&essentials.from.uri, Party::Native).map_err(source_refused)?;
+    let target = target(request)?;
+    let destination = context.rules.to_cpim(&target, Party::Foreign).map_err(destination_refused)?;
+    let source = context.rules.to_cpim(&essentials.from.uri, Party::Native).map_err(source_refused)?;
     let media_type = match request.head.first(HeaderName::ContentType) {
         Some(raw) => Some(MediaType::parse(raw).ok_or(warned(400, "unreadable Content-Type"))?),
         None if request.body.is_empty() => None,
@@ -56,13 +60,19 @@ pub fn to_cpim<'a>(
         language: request.head.first(HeaderName::ContentLanguage).and_then(language),
         alternatives: Vec::new(),
     };
-    Ok(Abstracted { source, destination, content })
+    // RFC 5627 section 6.1: no device of the user is there that has this name.
+    let envelope = envelope::to_cpim(request, essentials, &source, &destination, &target, context)
+        .ok_or(warned(480, "no device has this gr"))?;
+    Ok(Abstracted { source, destination, envelope, content })
 }
 
 /// Whom a request is for: the Request-URI decides.
 pub fn destination<'a>(request: &Request<'a>, rules: &Rules) -> Result<ImUri<'a>, Answer<'static>> {
-    let target = Uri::parse(request.uri).map_err(|_| warned(400, "unreadable Request-URI"))?;
-    rules.to_cpim(&target, Party::Foreign).map_err(destination_refused)
+    rules.to_cpim(&target(request)?, Party::Foreign).map_err(destination_refused)
+}
+
+fn target<'a>(request: &Request<'a>) -> Result<Uri<'a>, Answer<'static>> {
+    Uri::parse(request.uri).map_err(|_| warned(400, "unreadable Request-URI"))
 }
 
 /// RFC 7572 table 2. A subject is for people: octets that are not UTF-8 show as U+FFFD.

@@ -2,7 +2,11 @@
 
 pub mod address;
 pub mod content;
+pub mod date;
+pub mod device;
+pub mod envelope;
 pub mod message;
 pub mod redirect;
 pub(crate) mod rich;
 pub mod status;
+pub mod thread;

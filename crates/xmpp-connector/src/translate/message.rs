@@ -2,8 +2,14 @@
 
 use super::address::{self, AddressError};
 use super::e2e::{self, E2eError};
-use cpim::{Content, ImUri, Presentations, Reason, Subject};
-use xmpp::stanza::{Message, MessageType};
+use cpim::{Content, Device, Envelope, ImUri, Presentations, Reason, Subject, Thread, Urgency, clean_name};
+use std::borrow::Cow;
+use std::time::SystemTime;
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+use turn::Calendar;
+use xmpp::jid::JidParts;
+use xmpp::stanza::{Localized, Message, MessageType, Texts};
 
 /// What a stanza with a body says, in the core's words.
 #[derive(Debug)]
@@ -12,8 +18,23 @@ pub struct Abstracted<'a> {
     pub source: ImUri<'a>,
     /// To whom.
     pub destination: ImUri<'a>,
+    /// The address that it came from.
+    pub from: JidParts<'a>,
+    /// The address that it was written to.
+    pub to: JidParts<'a>,
+    /// What is said about the text.
+    pub envelope: Envelope<'a>,
     /// The text.
     pub content: Content<'a>,
+}
+
+/// What a translation depends on beside the stanza.
+#[derive(Clone, Copy, Debug)]
+pub struct Context<'c> {
+    /// How users of the other world are shown here.
+    pub presentations: &'c Presentations,
+    /// Dates and moments.
+    pub calendar: &'c Calendar,
 }
 
 /// What a stanza is to the gateway.
@@ -37,10 +58,15 @@ pub enum Silence {
     NoBody,
     /// The server did not say who sent it.
     NoSender,
+    /// It shows somebody what was said before: a copy for another device, the find of an archive.
+    ShownAgain,
 }
 
 /// `<message/>` -> message operation. Errors are not for here.
-pub fn to_cpim<'a>(message: &Message<'a>, presentations: &Presentations) -> Meaning<'a> {
+pub fn to_cpim<'a>(message: &Message<'a>, context: Context<'_>) -> Meaning<'a> {
+    if message.shown_again.is_some() {
+        return Meaning::Nothing(Silence::ShownAgain);
+    }
     match message.kind {
         MessageType::Headline => return Meaning::Nothing(Silence::Headline),
         // A gateway offers no rooms: the sender believes to be in one.
@@ -51,31 +77,96 @@ pub fn to_cpim<'a>(message: &Message<'a>, presentations: &Presentations) -> Mean
     if message.bodies.is_empty() && message.e2e.is_none() {
         return Meaning::Nothing(Silence::NoBody);
     }
-    let to = message.to.clone().unwrap_or_default();
-    let refused = |error| {
-        Meaning::Refused(match error {
-            AddressError::NoUser => Reason::ServiceUnavailable,
-            AddressError::Unknown => Reason::NotFound,
-            AddressError::Malformed => Reason::AddressMalformed,
-        })
+    match addresses(from, message.to.clone().unwrap_or_default(), context.presentations) {
+        Err(AddressError::NoUser) => Meaning::Refused(Reason::ServiceUnavailable),
+        Err(AddressError::Unknown) => Meaning::Refused(Reason::NotFound),
+        Err(AddressError::Malformed) => Meaning::Refused(Reason::AddressMalformed),
+        Ok(((from, source), (to, destination))) => {
+            let envelope = envelope(message, &from, &to, context.calendar);
+            match content(message) {
+                Ok(content) => Meaning::Operation(Abstracted { source, destination, from, to, envelope, content }),
+                Err(_) => Meaning::Refused(Reason::BadRequest),
+            }
+        }
+    }
+}
+
+type Address<'a> = (JidParts<'a>, ImUri<'a>);
+
+fn addresses<'a>(
+    from: Cow<'a, str>,
+    to: Cow<'a, str>,
+    presentations: &Presentations,
+) -> Result<(Address<'a>, Address<'a>), AddressError> {
+    let read = |jid: JidParts<'a>| {
+        let address = address::to_cpim(&jid, presentations)?;
+        Ok::<_, AddressError>((jid, address))
     };
-    let destination = address::parse(to).map_err(AddressError::from);
-    let destination = match destination.and_then(|to| address::to_cpim(&to, presentations)) {
-        Ok(destination) => destination,
-        Err(error) => return refused(error),
+    // The recipient first: what is wrong with him is what the sender wants to know.
+    let to = read(address::parse(to)?)?;
+    Ok((read(address::parse_stamped(from)?)?, to))
+}
+
+/// What is said about a text (RFC 7572 table 1, RFC 3922 section 4.1).
+fn envelope<'a>(message: &Message<'a>, from: &JidParts<'a>, to: &JidParts<'a>, calendar: &Calendar) -> Envelope<'a> {
+    Envelope {
+        thread: message.thread.clone().map(Thread::Named),
+        sent: sent(message),
+        expires: message.expire_at.as_deref().and_then(date).and_then(|at| calendar.moment(SystemTime::from(at))),
+        source_device: from.resource.clone().map(|name| Device { name, differs_by_case: false }),
+        destination_device: to.resource.clone(),
+        source_name: message.nick.as_ref().and_then(name),
+        unique_id: message.origin_id.clone().or_else(|| stanza_id(message, from)),
+        urgency: message.headers.urgency.as_deref().and_then(urgency),
+    }
+}
+
+fn name<'a>(nick: &Cow<'a, str>) -> Option<Cow<'a, str>> {
+    match nick {
+        Cow::Borrowed(nick) => clean_name(nick),
+        Cow::Owned(nick) => clean_name(nick).map(|name| Cow::Owned(name.into_owned())),
+    }
+}
+
+/// When it was written: the oldest moment at which anybody on the way says to have held it, as nobody can hold what is not
+/// written yet; else what the sender says. A moment that cannot be read says nothing.
+fn sent(message: &Message<'_>) -> Option<OffsetDateTime> {
+    let held = message.delays.iter().filter_map(|delay| date(&delay.stamp)).min();
+    held.or_else(|| message.headers.created.as_deref().and_then(date))
+}
+
+/// A moment as XEP-0082 writes it.
+fn date(text: &str) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(text.trim(), &Rfc3339).ok()
+}
+
+/// The id that the account or the server of the sender gave (XEP-0359 section 6). What it is said to have come from anybody
+/// else, ourselves included, nothing proves here.
+fn stanza_id<'a>(message: &Message<'a>, from: &JidParts<'_>) -> Option<Cow<'a, str>> {
+    let speaks = |by: &str| {
+        JidParts::parse(by).is_ok_and(|by| by.bare_eq(from) || (by.local.is_none() && by.domain == from.domain))
     };
-    let source = address::parse_stamped(from).map_err(AddressError::from);
-    match source.and_then(|from| address::to_cpim(&from, presentations)) {
-        Ok(source) => match content(message) {
-            Ok(content) => Meaning::Operation(Abstracted { source, destination, content }),
-            Err(_) => Meaning::Refused(Reason::BadRequest),
-        },
-        Err(error) => refused(error),
+    message.stanza_ids.iter().find(|known| speaks(&known.by)).map(|known| known.id.clone())
+}
+
+fn urgency(text: &str) -> Option<Urgency> {
+    [("low", Urgency::Low), ("medium", Urgency::Medium), ("high", Urgency::High)]
+        .into_iter()
+        .find_map(|(word, urgency)| word.eq_ignore_ascii_case(text.trim()).then_some(urgency))
+}
+
+/// The word for an urgency (XEP-0131 section 5.6).
+pub fn urgency_word(urgency: Urgency) -> &'static str {
+    match urgency {
+        Urgency::Low => "low",
+        Urgency::Medium => "medium",
+        Urgency::High => "high",
     }
 }
 
 /// RFC 7572 table 1: the text with its language, and the subjects. An entity in `<e2e/>` is what is said (RFC 3923 section 8),
-/// and the body beside it is for those who do not know that.
+/// and the body beside it is for those who do not know that. Of several bodies the one that is in the language of the stanza,
+/// which is what the sender writes in, else the first.
 fn content<'a>(message: &Message<'a>) -> Result<Content<'a>, E2eError> {
     let subjects = message.subjects.iter().map(|subject| Subject {
         language: subject.lang.clone().or_else(|| message.lang.clone()),
@@ -85,7 +176,12 @@ fn content<'a>(message: &Message<'a>) -> Result<Content<'a>, E2eError> {
     if let Some(entity) = &message.e2e {
         return Ok(Content { subjects, ..e2e::unwrap(entity)? });
     }
-    let Some(body) = message.bodies.first() else { return Ok(Content::default()) };
+    let Some(body) = best(&message.bodies, message.lang.as_deref()) else { return Ok(Content::default()) };
     let language = body.lang.clone().or_else(|| message.lang.clone());
     Ok(Content { subjects, language, ..Content::text(body.text.clone()) })
+}
+
+fn best<'t, 'a>(texts: &'t Texts<'a>, own: Option<&str>) -> Option<&'t Localized<'a>> {
+    let is_own = |text: &&Localized<'a>| text.lang.is_none() || text.lang.as_deref() == own;
+    texts.iter().find(is_own).or_else(|| texts.first())
 }

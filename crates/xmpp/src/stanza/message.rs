@@ -1,9 +1,13 @@
 //! `<message/>` (RFC 6121 section 5) and the extensions a gateway has to understand.
 
-use super::{Common, Delay, Error, Texts, delay, error, localized, xhtml};
+use super::{Common, Delay, Error, Localized, Texts, delay, error, localized, xhtml};
 use crate::ns;
+use smallvec::SmallVec;
 use std::borrow::Cow;
 use xml::Reader;
+
+/// Of elements that may stand several times, so many are read; the rest is passed over.
+const MOST_OF_A_KIND: usize = 8;
 
 /// A message, with texts resolved and known extensions picked out.
 #[derive(Clone, Debug, Default)]
@@ -31,16 +35,24 @@ pub struct Message<'a> {
     pub thread: Option<Cow<'a, str>>,
     /// The thread that this one springs from.
     pub thread_parent: Option<Cow<'a, str>>,
-    /// The text of the stanza header `Max-Forwards` (XEP-0131).
-    pub max_forwards: Option<Cow<'a, str>>,
+    /// The stanza headers that are known here (XEP-0131).
+    pub headers: Headers<'a>,
+    /// What the sender wants to be called (XEP-0172).
+    pub nick: Option<Cow<'a, str>>,
+    /// When it is to be given up, as it was written (XEP-0079 section 3.3.2 and XEP-0082).
+    pub expire_at: Option<Cow<'a, str>>,
     /// A receipt is asked for (XEP-0184).
     pub receipt_request: bool,
     /// It is a receipt, for the message of this id (XEP-0184).
     pub receipt: Option<Cow<'a, str>>,
-    /// It was held back (XEP-0203).
-    pub delay: Option<Delay<'a>>,
+    /// It was held back (XEP-0203), by one or by several on the way.
+    pub delays: SmallVec<[Delay<'a>; 1]>,
     /// The id its origin gave it (XEP-0359).
     pub origin_id: Option<Cow<'a, str>>,
+    /// The ids that others gave it on the way (XEP-0359), one of each.
+    pub stanza_ids: SmallVec<[StanzaId<'a>; 1]>,
+    /// It shows somebody a message that was sent before, in a wrapper.
+    pub shown_again: Option<Wrapper>,
     /// Typing and the like (XEP-0085).
     pub chat_state: Option<ChatState>,
     /// What servers should do with it (XEP-0334).
@@ -57,6 +69,35 @@ pub struct Message<'a> {
     pub has_other_payload: bool,
     /// Its octets.
     pub raw: &'a [u8],
+}
+
+/// An id that somebody on the way gave a message (XEP-0359).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StanzaId<'a> {
+    /// The id.
+    pub id: Cow<'a, str>,
+    /// Who gave it, as he says.
+    pub by: Cow<'a, str>,
+}
+
+/// What wraps a message that was sent before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wrapper {
+    /// A copy for another device of the same user (XEP-0280).
+    Carbon,
+    /// What an archive found (XEP-0313).
+    Archive,
+}
+
+/// Stanza headers (XEP-0131 section 5): the texts of those that are known here.
+#[derive(Clone, Debug, Default)]
+pub struct Headers<'a> {
+    /// `Max-Forwards` (RFC 3261).
+    pub max_forwards: Option<Cow<'a, str>>,
+    /// `Created`.
+    pub created: Option<Cow<'a, str>>,
+    /// `Urgency`.
+    pub urgency: Option<Cow<'a, str>>,
 }
 
 /// `type` of a message (RFC 6121 section 5.2.2).
@@ -158,8 +199,8 @@ pub(super) fn parse<'a>(reader: &mut Reader<'a, '_>, raw: &'a [u8]) -> Result<Me
 /// One child of `<message/>`. Where the schema allows one and several come, the first counts.
 fn child<'a>(reader: &mut Reader<'a, '_>, message: &mut Message<'a>) -> Result<(), xml::Error> {
     match (reader.name(), reader.namespace()) {
-        ("body", space) if ns::is_content(space) => message.bodies.push(localized(reader)?),
-        ("subject", space) if ns::is_content(space) => message.subjects.push(localized(reader)?),
+        ("body", space) if ns::is_content(space) => add_text(&mut message.bodies, localized(reader)?),
+        ("subject", space) if ns::is_content(space) => add_text(&mut message.subjects, localized(reader)?),
         ("thread", space) if ns::is_content(space) => {
             let parent = reader.attribute("parent")?;
             let thread = reader.text_content()?;
@@ -195,15 +236,37 @@ fn child<'a>(reader: &mut Reader<'a, '_>, message: &mut Message<'a>) -> Result<(
         ("headers", ns::SHIM) => headers(reader, message)?,
         ("delay", ns::DELAY) => {
             let delay = delay(reader)?;
-            message.delay = message.delay.take().or(delay);
+            message.delays.extend(delay.filter(|_| message.delays.len() < MOST_OF_A_KIND));
         }
         ("origin-id", ns::STANZA_IDS) => {
             let id = reader.attribute("id")?;
             message.origin_id = message.origin_id.take().or(id);
             reader.skip_element()?;
         }
-        // What an archive on the way calls it; it says nothing to us and is nothing unknown.
-        ("stanza-id", ns::STANZA_IDS) => drop(reader.skip_element()?),
+        ("stanza-id", ns::STANZA_IDS) => {
+            let (id, by) = (reader.attribute("id")?, reader.attribute("by")?);
+            reader.skip_element()?;
+            // XEP-0359 section 3: with both, and one of each.
+            if let (Some(id), Some(by)) = (id, by)
+                && message.stanza_ids.len() < MOST_OF_A_KIND
+                && message.stanza_ids.iter().all(|known| known.by != by)
+            {
+                message.stanza_ids.push(StanzaId { id, by });
+            }
+        }
+        ("nick", ns::NICK) => {
+            let nick = reader.text_content()?;
+            message.nick.get_or_insert(nick);
+        }
+        ("amp", ns::AMP) => rules(reader, message)?,
+        ("sent" | "received", ns::CARBONS) => {
+            message.shown_again = Some(Wrapper::Carbon);
+            reader.skip_element()?;
+        }
+        ("result", space) if ns::is_archive(space) => {
+            message.shown_again = Some(Wrapper::Archive);
+            reader.skip_element()?;
+        }
         (name, ns::CHAT_STATES) => {
             let state = ChatState::parse(name);
             message.has_other_payload |= state.is_none();
@@ -247,15 +310,46 @@ fn child<'a>(reader: &mut Reader<'a, '_>, message: &mut Message<'a>) -> Result<(
     Ok(())
 }
 
-/// `<headers/>` (XEP-0131 section 2), which has begun.
+/// One text for each language (RFC 6121 sections 5.2.3 and 5.2.4): of two in the same the first counts.
+fn add_text<'a>(texts: &mut Texts<'a>, text: Localized<'a>) {
+    if texts.len() < MOST_OF_A_KIND && texts.iter().all(|known| known.lang != text.lang) {
+        texts.push(text);
+    }
+}
+
+/// `<headers/>` (XEP-0131 section 2), which has begun. Names are compared as RFC 3261 does, without regard to case.
 fn headers<'a>(reader: &mut Reader<'a, '_>, message: &mut Message<'a>) -> Result<(), xml::Error> {
     while reader.next_child()? {
-        let wanted = reader.is(ns::SHIM, "header")
-            && reader.attribute("name")?.is_some_and(|name| name.eq_ignore_ascii_case("Max-Forwards"));
+        let name = if reader.is(ns::SHIM, "header") { reader.attribute("name")? } else { None };
         let text = reader.text_content()?;
-        if wanted {
-            message.max_forwards.get_or_insert(text);
+        let is = |known: &str| name.as_deref().is_some_and(|name| name.eq_ignore_ascii_case(known));
+        let headers = &mut message.headers;
+        let place = if is("Max-Forwards") {
+            &mut headers.max_forwards
+        } else if is("Created") {
+            &mut headers.created
+        } else if is("Urgency") {
+            &mut headers.urgency
+        } else {
+            continue;
+        };
+        place.get_or_insert(text);
+    }
+    Ok(())
+}
+
+/// `<amp/>` (XEP-0079), which has begun: of its rules only the moment counts after which the message is to be dropped or
+/// refused.
+fn rules<'a>(reader: &mut Reader<'a, '_>, message: &mut Message<'a>) -> Result<(), xml::Error> {
+    while reader.next_child()? {
+        if reader.is(ns::AMP, "rule")
+            && reader.attribute("condition")?.as_deref() == Some("expire-at")
+            && matches!(reader.attribute("action")?.as_deref(), Some("drop" | "error"))
+            && let Some(value) = reader.attribute("value")?
+        {
+            message.expire_at.get_or_insert(value);
         }
+        reader.skip_element()?;
     }
     Ok(())
 }

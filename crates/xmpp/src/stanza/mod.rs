@@ -12,7 +12,7 @@ mod xhtml;
 
 pub use error::{Condition, Error, ErrorType};
 pub use iq::{Iq, IqType, Payload};
-pub use message::{ChatState, Hints, Marker, Message, MessageType};
+pub use message::{ChatState, Headers, Hints, Marker, Message, MessageType, StanzaId, Wrapper};
 pub use presence::{Presence, PresenceType, Show};
 pub use write::{
     OutError, OutMessage, OutPresence, StanzaKind, write_error, write_iq, write_message, write_ping, write_presence,

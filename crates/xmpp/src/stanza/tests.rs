@@ -57,9 +57,10 @@ fn a_chat_message_of_a_client_with_everything() {
     assert_eq!(message.chat_state, Some(ChatState::Active));
     assert_eq!(message.origin_id.as_deref(), Some("o1"));
     assert_eq!(message.hints, Hints { no_store: true, no_copy: true, ..Hints::default() });
-    assert_eq!(message.max_forwards.as_deref(), Some("69"));
+    assert_eq!(message.headers.max_forwards.as_deref(), Some("69"));
     assert_eq!(message.replaces.as_deref(), Some("m0"));
-    let delay = message.delay.unwrap();
+    assert_eq!(message.stanza_ids[0], StanzaId { id: "s1".into(), by: "xmpp.example".into() });
+    let delay = &message.delays[0];
     assert_eq!((&*delay.stamp, delay.from.as_deref()), ("2026-11-20T17:46:18Z", Some("xmpp.example")));
     assert!(message.error.is_none() && !message.has_other_payload);
     assert_eq!(message.raw, input.as_bytes());
@@ -94,8 +95,79 @@ fn receipts_states_and_markers() {
     assert_eq!(marked.marker, Some((Marker::Displayed, "m1".into())));
     // The same names in other namespaces are something else.
     let other = message("<message><request/><received id='a'/><active xmlns='urn:x'/><delay stamp='x'/></message>");
-    assert!(other.has_other_payload && !other.receipt_request && other.receipt.is_none() && other.delay.is_none());
+    assert!(other.has_other_payload && !other.receipt_request && other.receipt.is_none() && other.delays.is_empty());
     assert!(message("<message><x xmlns='jabber:x:oob'><body>no</body></x></message>").bodies.is_empty());
+}
+
+#[test]
+fn what_surrounds_a_text() {
+    let input = "<message><body>one</body><body xml:lang='de'>eins</body><body>another</body><body xml:lang='de'>x</body>\
+        <thread>first</thread><thread>second</thread><nick xmlns='http://jabber.org/protocol/nick'>Ju &amp; Co</nick>\
+        <origin-id xmlns='urn:xmpp:sid:0' id='o1'/><origin-id xmlns='urn:xmpp:sid:0' id='o2'/>\
+        <stanza-id xmlns='urn:xmpp:sid:0' id='s1' by='a@xmpp.example'/><stanza-id xmlns='urn:xmpp:sid:0' id='s2'/>\
+        <stanza-id xmlns='urn:xmpp:sid:0' id='s3' by='a@xmpp.example'/><stanza-id xmlns='urn:xmpp:sid:0' by='b@c'/>\
+        <stanza-id xmlns='urn:xmpp:sid:0' id='s4' by='xmpp.example'>text</stanza-id>\
+        <delay xmlns='urn:xmpp:delay' stamp='2026-11-20T17:46:18Z'>why</delay><delay xmlns='urn:xmpp:delay'/>\
+        <delay xmlns='urn:xmpp:delay' stamp='2026-11-20T16:46:18Z'/><x xmlns='jabber:x:delay' stamp='20020910T23:08:25'/>\
+        <headers xmlns='http://jabber.org/protocol/shim'><header name='Created'>2026-11-20T16:00:00Z</header>\
+        <header name='urgency'>high</header><header name='TTL'>1</header><header>none</header><other/></headers>\
+        <amp xmlns='http://jabber.org/protocol/amp'><rule condition='deliver' action='drop' value='stored'/>\
+        <rule condition='expire-at' action='notify' value='1'/><rule condition='expire-at' action='drop' value='2'/></amp>\
+        </message>";
+    let message = message(input);
+    let texts: Vec<&str> = message.bodies.iter().map(|body| &*body.text).collect();
+    assert_eq!(texts, ["one", "eins"], "one for each language");
+    assert_eq!(message.thread.as_deref(), Some("first"));
+    assert_eq!(message.nick.as_deref(), Some("Ju & Co"));
+    assert_eq!(message.origin_id.as_deref(), Some("o1"));
+    let ids: Vec<(&str, &str)> = message.stanza_ids.iter().map(|known| (&*known.id, &*known.by)).collect();
+    assert_eq!(ids, [("s1", "a@xmpp.example"), ("s4", "xmpp.example")]);
+    let stamps: Vec<&str> = message.delays.iter().map(|delay| &*delay.stamp).collect();
+    assert_eq!(stamps, ["2026-11-20T17:46:18Z", "2026-11-20T16:46:18Z"]);
+    assert_eq!(message.headers.created.as_deref(), Some("2026-11-20T16:00:00Z"));
+    assert_eq!(message.headers.urgency.as_deref(), Some("high"));
+    assert_eq!(message.expire_at.as_deref(), Some("2"));
+    assert_eq!(message.shown_again, None);
+}
+
+#[test]
+fn more_of_a_kind_than_anybody_needs_is_passed_over() {
+    let mut input = String::from("<message>");
+    for n in 0..100 {
+        input.push_str(&format!(
+            "<body xml:lang='x-{n}'>{n}</body><delay xmlns='urn:xmpp:delay' stamp='{n}'/>\
+             <stanza-id xmlns='urn:xmpp:sid:0' id='{n}' by='{n}'/>"
+        ));
+    }
+    input.push_str("</message>");
+    let message = message(&input);
+    assert_eq!((message.bodies.len(), message.delays.len(), message.stanza_ids.len()), (8, 8, 8));
+}
+
+/// RFC 6121 section 5.2.3: a body holds text. Of one that holds markup the text that stands outside of it counts.
+#[test]
+fn markup_in_a_body_is_left_out() {
+    let message = message("<message><body>a<b xmlns='urn:x'>no<i>pe</i></b>c</body></message>");
+    assert_eq!(message.bodies[0].text, "ac");
+}
+
+#[test]
+fn what_is_shown_again_is_told_from_what_is_said() {
+    let forwarded =
+        "<forwarded xmlns='urn:xmpp:forward:0'><message xmlns='jabber:client'><body>old</body></message></forwarded>";
+    for (wrapper, expected) in [
+        ("<sent xmlns='urn:xmpp:carbons:2'>{}</sent>", Some(Wrapper::Carbon)),
+        ("<received xmlns='urn:xmpp:carbons:2'>{}</received>", Some(Wrapper::Carbon)),
+        ("<result xmlns='urn:xmpp:mam:2' id='1'>{}</result>", Some(Wrapper::Archive)),
+        ("<result xmlns='urn:xmpp:mam:1' id='1'>{}</result>", Some(Wrapper::Archive)),
+        ("<private xmlns='urn:xmpp:carbons:2'/>", None),
+        ("{}", None),
+    ] {
+        let input = format!("<message>{}</message>", wrapper.replace("{}", forwarded));
+        let message = message(&input);
+        assert_eq!(message.shown_again, expected, "{input}");
+        assert!(message.bodies.is_empty() && message.receipt.is_none(), "nothing of what is wrapped is said: {input}");
+    }
 }
 
 #[test]
@@ -266,8 +338,10 @@ fn what_is_written() {
         html: &[Localized { lang: Some("it".into()), text: "<em>b</em>".into() }],
         e2e: Some("A: b\n\nc]]>d]]]>>&"),
         thread: Some(b"t"),
+        nick: Some(b"A & B"),
         origin_id: true,
         max_forwards: Some(69),
+        urgency: Some("high"),
         request_receipt: true,
         receipt: Some(b"i0"),
         chat_state: Some(ChatState::Composing),
@@ -282,8 +356,9 @@ fn what_is_written() {
          <e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'><![CDATA[A: b\n\nc]]]]><![CDATA[>d]]]]]><![CDATA[>>&]]></e2e>\
          <thread>t</thread><composing xmlns='http://jabber.org/protocol/chatstates'/>\
          <request xmlns='urn:xmpp:receipts'/><received xmlns='urn:xmpp:receipts' id='i0'/>\
-         <origin-id xmlns='urn:xmpp:sid:0' id='i1'/><headers xmlns='http://jabber.org/protocol/shim'>\
-         <header name='Max-Forwards'>69</header></headers>\
+         <origin-id xmlns='urn:xmpp:sid:0' id='i1'/><nick xmlns='http://jabber.org/protocol/nick'>A &amp; B</nick>\
+         <headers xmlns='http://jabber.org/protocol/shim'><header name='Max-Forwards'>69</header>\
+         <header name='Urgency'>high</header></headers>\
          <delay xmlns='urn:xmpp:delay' stamp='2026-11-20T17:46:18Z' from='sip.example'/></message>"
     );
     let presence = OutPresence {

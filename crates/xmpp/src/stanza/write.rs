@@ -34,10 +34,14 @@ pub struct OutMessage<'a> {
     pub e2e: Option<&'a str>,
     /// `<thread/>`.
     pub thread: Option<&'a [u8]>,
+    /// What the sender wants to be called (XEP-0172).
+    pub nick: Option<&'a [u8]>,
     /// `<origin-id/>` with the same id (XEP-0359).
     pub origin_id: bool,
     /// The stanza header `Max-Forwards` (XEP-0131).
     pub max_forwards: Option<u32>,
+    /// The stanza header `Urgency` (XEP-0131).
+    pub urgency: Option<&'a str>,
     /// Asks for a receipt (XEP-0184).
     pub request_receipt: bool,
     /// It is the receipt for the message of this id (XEP-0184).
@@ -159,11 +163,26 @@ pub fn write_message(message: &OutMessage<'_>, out: &mut Vec<u8>) -> usize {
         replaced += attribute("id", message.id, out);
         out.extend_from_slice(b"/>");
     }
-    if let Some(hops) = message.max_forwards {
+    if let Some(nick) = message.nick {
+        extension("nick", ns::NICK, out);
+        out.push(b'>');
+        replaced += escape_text(nick, out);
+        close("nick", out);
+    }
+    if message.max_forwards.is_some() || message.urgency.is_some() {
         extension("headers", ns::SHIM, out);
-        out.extend_from_slice(b"><header name='Max-Forwards'>");
-        write_decimal(hops, out);
-        out.extend_from_slice(b"</header></headers>");
+        out.push(b'>');
+        if let Some(hops) = message.max_forwards {
+            out.extend_from_slice(b"<header name='Max-Forwards'>");
+            write_decimal(hops, out);
+            close("header", out);
+        }
+        if let Some(urgency) = message.urgency {
+            out.extend_from_slice(b"<header name='Urgency'>");
+            replaced += escape_text(urgency, out);
+            close("header", out);
+        }
+        close("headers", out);
     }
     if let Some((stamp, by)) = message.delay {
         extension("delay", ns::DELAY, out);

@@ -1,0 +1,65 @@
+//! `SIP-date` (RFC 3261 sections 20.17 and 25.1): RFC 1123 dates in GMT.
+
+use sip::wire::print::decimal;
+use time::format_description::well_known::Rfc2822;
+use time::{OffsetDateTime, UtcOffset};
+
+/// Reads the value of a Date. What is no date, or one that no calendar has, says nothing.
+pub fn parse(value: &[u8]) -> Option<OffsetDateTime> {
+    OffsetDateTime::parse(std::str::from_utf8(value).ok()?.trim(), &Rfc2822).ok()
+}
+
+/// Appends a date as it stands in a Date, in whole seconds.
+pub fn write(date: OffsetDateTime, out: &mut Vec<u8>) {
+    let date = date.to_offset(UtcOffset::UTC);
+    let (weekday, month) = (date.weekday().to_string(), date.month().to_string());
+    out.extend(weekday.bytes().take(3));
+    out.extend_from_slice(b", ");
+    two_digits(date.day(), out);
+    out.push(b' ');
+    out.extend(month.bytes().take(3));
+    out.push(b' ');
+    // A year before 1000 or after 9999 is nobody's; its digits are what they are.
+    decimal(u64::from(date.year().unsigned_abs()), out);
+    for (separator, part) in [(b' ', date.hour()), (b':', date.minute()), (b':', date.second())] {
+        out.push(separator);
+        two_digits(part, out);
+    }
+    out.extend_from_slice(b" GMT");
+}
+
+fn two_digits(number: u8, out: &mut Vec<u8>) {
+    out.extend_from_slice(&[b'0' + number / 10 % 10, b'0' + number % 10]);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use time::macros::datetime;
+
+    #[test]
+    fn rows() {
+        // The example of RFC 3261 section 20.17.
+        for (text, date) in [
+            ("Sat, 13 Nov 2010 23:29:00 GMT", datetime!(2010-11-13 23:29:00 UTC)),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", datetime!(1970-01-01 00:00:00 UTC)),
+        ] {
+            assert_eq!(parse(text.as_bytes()), Some(date), "{text}");
+            let mut out = Vec::new();
+            write(date, &mut out);
+            assert_eq!(String::from_utf8(out).unwrap(), text);
+        }
+        let mut out = Vec::new();
+        write(datetime!(2026-11-20 21:00:00.5 +2), &mut out);
+        assert_eq!(out, b"Fri, 20 Nov 2026 19:00:00 GMT");
+        // As others write them.
+        for text in ["  Sat, 13 Nov 2010 23:29:00 GMT ", "Sat, 13 Nov 2010 23:29:00 +0000", "13 Nov 2010 23:29:00 GMT"]
+        {
+            assert_eq!(parse(text.as_bytes()), Some(datetime!(2010-11-13 23:29:00 UTC)), "{text}");
+        }
+        for text in ["", "yesterday", "Sat, 31 Feb 2010 23:29:00 GMT", "2010-11-13T23:29:00Z", "1289690940"] {
+            assert_eq!(parse(text.as_bytes()), None, "{text}");
+        }
+        assert_eq!(parse(b"\xff"), None);
+    }
+}
