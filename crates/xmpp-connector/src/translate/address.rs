@@ -250,6 +250,15 @@ mod tests {
         }
     }
 
+    /// RFC 3922 section 3.2 step 1.
+    #[test]
+    fn a_resource_is_no_part_of_an_address() {
+        for text in ["romeo@xmpp.example", "romeo@xmpp.example/orchard", "Romeo@XMPP.example/a@b/c d"] {
+            let address = to_cpim(&JidParts::parse(text).unwrap(), &Presentations::default()).unwrap();
+            assert_eq!(address.to_string(), "im:romeo@xmpp.example", "{text}");
+        }
+    }
+
     #[test]
     fn what_cannot_be_an_address_is_refused() {
         let jid = |text: &'static str| to_cpim(&JidParts::parse(text).unwrap(), &table(Rule::Encode));
