@@ -12,6 +12,7 @@ mod content_tables;
 mod content_to_sip;
 mod dialects;
 mod evidence;
+mod foreign_devices;
 mod forged_senders;
 mod gateway_prompt;
 mod house;

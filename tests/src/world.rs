@@ -89,6 +89,7 @@ pub fn settings() -> engine::Settings {
             unsent_limit: 1 << 20,
             ask_receipts: false,
             accepted: cpim::AcceptedBy::default(),
+            foreign: cpim::AcceptedBy::default(),
             html_is_taken: false,
             content_limit: 65_535 * cpim::coding::GROWTH,
         },

@@ -63,6 +63,7 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
             unsent_limit: config.xmpp.limits.unsent,
             ask_receipts: config.answers.ask_receipts,
             accepted: accepted(&config.xmpp_domains),
+            foreign: accepted(&config.sip_domains),
             html_is_taken: accepted(&config.sip_domains).anybody_takes(&MediaType::HTML),
             content_limit: config.sip.limits.message * cpim::coding::GROWTH,
         },

@@ -24,6 +24,7 @@ use cpim::{
 use outgoing::append;
 use people::People;
 use received::Received;
+use services::Devices;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -56,6 +57,8 @@ pub struct Settings {
     pub ask_receipts: bool,
     /// What users of XMPP domains are known to take beside what every client shows.
     pub accepted: AcceptedBy,
+    /// What users of the other world are known to take, for who asks what a device of theirs can.
+    pub foreign: AcceptedBy,
     /// Some user of SIP is known to take HTML, so that XHTML-IM is worth being read.
     pub html_is_taken: bool,
     /// Octets that a content may have once it is decoded.
@@ -149,6 +152,7 @@ pub struct Connector {
     copies: Copies,
     received: Received,
     people: People,
+    devices: Devices,
     /// Texts that were taken, by sender, recipient and the id that their sender gave them.
     replays: Recent<()>,
     /// Operations whose fate became known beside what an input led to; told one by one.
@@ -179,6 +183,7 @@ impl Connector {
             copies: Copies::new(minter),
             received: Received::default(),
             people: People::new(minter),
+            devices: Devices::new(minter),
             replays: Recent::new(REPLAYS, REPLAYED),
             settled: VecDeque::new(),
             minter: minter.derive("xmpp connector"),
@@ -201,6 +206,7 @@ impl Connector {
             unsent_limit,
             ask_receipts,
             accepted,
+            foreign,
             html_is_taken,
             content_limit,
         } = settings;
@@ -214,6 +220,7 @@ impl Connector {
         self.settings.unsent_limit = unsent_limit;
         self.settings.ask_receipts = ask_receipts;
         self.settings.accepted = accepted;
+        self.settings.foreign = foreign;
         self.settings.html_is_taken = html_is_taken;
         self.settings.content_limit = content_limit;
     }
@@ -318,11 +325,14 @@ impl Connector {
         let site = services::Site {
             presentations: &self.settings.presentations,
             numbers: self.settings.numbers.as_deref(),
+            foreign: &self.settings.foreign,
+            devices: &self.devices,
             domain: self.domain(home),
             component: &link.component,
             settings: &settings.component,
+            now,
             uptime: self.calendar.age(now),
-            now: self.calendar.date(now).map(OffsetDateTime::from),
+            date: self.calendar.date(now).map(OffsetDateTime::from),
         };
         let written = self
             .buffer(index, out)

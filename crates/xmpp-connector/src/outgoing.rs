@@ -113,6 +113,7 @@ impl Connector {
             to.extend_from_slice(resource.as_bytes());
         }
         let device = envelope.source_device.as_ref().and_then(|device| normal_resource(&device.name).ok());
+        let has_device = device.is_some();
         if let Some(device) = device {
             from.push(b'/');
             from.extend_from_slice(device.as_bytes());
@@ -147,6 +148,9 @@ impl Connector {
         });
         if !written {
             return Err(Reason::TooLarge.into());
+        }
+        if has_device {
+            self.devices.wrote(now, from);
         }
         self.counters.replaced_characters += (replaced + presented.replaced) as u64;
         Ok((index, out.total_sent(stream) + out.unsent_len(stream) as u64))

@@ -3,16 +3,19 @@
 //! The **domain** of the component speaks for itself: its row in [`SERVICES`] is what a request is answered by and what
 //! service discovery lists, so the list is true. For a **user** behind the gateway it answers as a server does for an
 //! account, to somebody who may not see the user's presence: nothing that it says depends on whether there is such a user
-//! (XEP-0030 section 8).
+//! (XEP-0030 section 8). For a **device** that wrote lately it answers what is known of it.
 //!
 //! Not here: pings of the barrier, which are ours; registration (XEP-0077) and search (XEP-0055), which nobody needs for a
 //! message. Like everything else that is not known they are unavailable.
 
+mod devices;
 mod disco;
 mod prompt;
 
-use cpim::Presentations;
-use std::time::Duration;
+pub(crate) use devices::Devices;
+
+use cpim::{AcceptedBy, Presentations};
+use std::time::{Duration, Instant};
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
 use xmpp::jid::JidParts;
@@ -26,16 +29,22 @@ pub(crate) struct Site<'s> {
     pub(crate) presentations: &'s Presentations,
     /// The home domain of telephone numbers.
     pub(crate) numbers: Option<&'s str>,
+    /// What users of the other world are known to take.
+    pub(crate) foreign: &'s AcceptedBy,
+    /// Which devices of them wrote lately.
+    pub(crate) devices: &'s Devices,
     /// The domain that is asked.
     pub(crate) domain: &'s str,
     /// The component by which the request came.
     pub(crate) component: &'s Component,
     /// How it was set up.
     pub(crate) settings: &'s ComponentSettings,
+    /// The moment.
+    pub(crate) now: Instant,
     /// How long the gateway has run.
     pub(crate) uptime: Duration,
     /// What time it is, if anybody knows.
-    pub(crate) now: Option<OffsetDateTime>,
+    pub(crate) date: Option<OffsetDateTime>,
 }
 
 /// One request, with what its answer may need.
@@ -72,7 +81,7 @@ const SERVICES: [Service; 7] = [
 impl Service {
     /// Whether it can be had.
     fn is_offered(&self, site: &Site<'_>) -> bool {
-        self.ns != ns::TIME || site.now.is_some()
+        self.ns != ns::TIME || site.date.is_some()
     }
 }
 
@@ -114,14 +123,17 @@ fn find(iq: &Iq<'_>, site: &Site<'_>, out: &mut Vec<u8>) -> Result<(), Condition
 }
 
 fn for_user(request: &Request<'_>, target: &JidParts<'_>, out: &mut Vec<u8>) -> Result<(), Condition> {
+    let is_device = request.site.devices.knows(request.site.now, target);
     match (request.iq.kind, &*request.payload.ns, request.payload.name) {
         // XEP-0012 sections 3 and 4: the user's presence is shown to nobody.
         (IqType::Get, ns::LAST, "query") => Err(Condition::Forbidden),
         // XEP-0030 section 8 rule 2.
-        (IqType::Get, ns::DISCO_ITEMS, "query") if target.resource.is_none() => {
+        (IqType::Get, ns::DISCO_ITEMS, "query") if target.resource.is_none() || is_device => {
             query::write_items(request.payload.node.as_deref(), [], out);
             Ok(())
         }
+        (IqType::Get, ns::DISCO_INFO, "query") if is_device => disco::info_of_device(request, target, out),
+        (IqType::Get, ns::PING, "ping") if is_device => Ok(()),
         _ => Err(Condition::ServiceUnavailable),
     }
 }
@@ -139,7 +151,7 @@ fn last(request: &Request<'_>, out: &mut Vec<u8>) -> Result<(), Condition> {
 
 /// The zone says where a machine stands (XEP-0202 section 6), so it is always that of UTC.
 fn time(request: &Request<'_>, out: &mut Vec<u8>) -> Result<(), Condition> {
-    let now = request.site.now.ok_or(Condition::ServiceUnavailable)?.to_offset(UtcOffset::UTC);
+    let now = request.site.date.ok_or(Condition::ServiceUnavailable)?.to_offset(UtcOffset::UTC);
     let now = now.replace_nanosecond(0).unwrap_or(now);
     query::write_time(&now.format(&Rfc3339).map_err(|_| Condition::InternalServerError)?, out);
     Ok(())
