@@ -2,7 +2,7 @@
 
 use entente_tests::world::{World, attribute, proxy, response};
 use sip::transaction::{Flow, Transport};
-use sip_connector::{FAILURE_KEPT, LONGEST_HOLD_OFF, Route};
+use sip_connector::{FAILURE_KEPT, LONGEST_HOLD_OFF, LONGEST_JOURNEY, Route};
 use std::net::SocketAddr;
 use std::time::Duration;
 use turn::{Input, SocketId};
@@ -286,5 +286,71 @@ fn a_lost_connection_moves_its_requests_on() {
     let stream = world.sip_takes_connection();
     let request = world.sip_reads(stream).unwrap();
     world.sip_writes(stream, response(&request, "200 OK", ""));
+    world.assert_quiet();
+}
+
+/// A message is told to have failed while its sender still waits for it, however many proxies there are.
+#[test]
+fn no_message_wanders_for_ever() {
+    let hops: Vec<_> = (1..=8).map(|n| (Transport::Udp, n)).collect();
+    let mut world = world_of(&hops);
+    world.server_writes(stanza(1, "juliet"));
+    world.advance(LONGEST_JOURNEY + Duration::from_secs(32));
+    let asked: std::collections::BTreeSet<_> = world.datagrams.drain(..).map(|(peer, _)| peer).collect();
+    assert_eq!(asked, (1..=4).map(hop).collect(), "at 0, 32, 64 and 96 s");
+    assert!(error(&mut world, "m1").contains("<remote-server-timeout"));
+    // The next one begins where nobody is known to be silent.
+    world.server_writes(stanza(2, "juliet"));
+    let (peer, request) = take(&mut world);
+    assert_eq!(peer, hop(5));
+    answer(&mut world, peer, &request, "200 OK", "");
+    world.assert_quiet();
+}
+
+#[test]
+fn a_gateway_that_ends_does_not_begin_to_wait_again() {
+    let mut world = two();
+    world.server_writes(stanza(1, "juliet"));
+    world.server_writes(stanza(2, "nurse"));
+    world.engine.drain();
+    let (_, request) = take(&mut world);
+    answer(&mut world, hop(1), &request, "503 Service Unavailable", "");
+    let (_, silent) = take(&mut world);
+    let (peer, request) = take(&mut world);
+    assert_eq!(peer, hop(2), "what is known at once still moves on: {silent}");
+    answer(&mut world, peer, &request, "200 OK", "");
+    world.advance(Duration::from_secs(33));
+    assert!(world.datagrams.drain(..).all(|(peer, _)| peer == hop(1)));
+    assert!(error(&mut world, "m2").contains("<remote-server-timeout"));
+    assert_eq!(world.take_stanza().as_deref(), Some("</stream:stream>"));
+}
+
+/// RFC 3261 21.5.4 also where a challenge would have its answer sent to that proxy.
+#[test]
+fn credentials_do_not_go_where_nothing_may_go() {
+    let next_hops = vec![flow(Transport::Udp, 1), flow(Transport::Udp, 2)];
+    let mut world = World::with(|settings| {
+        settings.sip.routes = vec![Route { next_hops, ..Route::to(flow(Transport::Udp, 1)) }];
+        settings.sip.accounts = vec![sip_connector::Account {
+            realm: b"sip.example".to_vec(),
+            domains: Vec::new(),
+            username: b"gateway".to_vec(),
+            password: b"queen mab".to_vec(),
+        }];
+    });
+    world.server_writes(stanza(1, "juliet"));
+    world.server_writes(stanza(2, "nurse"));
+    let (_, first) = take(&mut world);
+    let (_, second) = take(&mut world);
+    answer(&mut world, hop(1), &second, "503 Service Unavailable", "Retry-After: 60\r\n");
+    let (peer, second) = take(&mut world);
+    assert_eq!(peer, hop(2));
+    answer(&mut world, peer, &second, "200 OK", "");
+    let challenge = "Proxy-Authenticate: Digest realm=\"sip.example\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\"\r\n";
+    answer(&mut world, hop(1), &first, "407 Proxy Authentication Required", challenge);
+    let (peer, again) = take(&mut world);
+    assert_eq!(peer, hop(2), "{again}");
+    assert!(again.ends_with("text 1") && again.contains("\r\nCSeq: 2 MESSAGE\r\n"), "{again}");
+    answer(&mut world, peer, &again, "200 OK", "");
     world.assert_quiet();
 }

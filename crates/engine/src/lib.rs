@@ -107,6 +107,7 @@ impl Engine {
     /// then the streams are closed in order.
     pub fn drain(&mut self) {
         self.draining = true;
+        self.sip.drain();
         self.relay.refuse_all();
     }
 

@@ -34,8 +34,8 @@ use turn::{Calendar, Input, Minter, Output, StreamId};
 
 pub use repeats::Counters as RepeatCounters;
 pub use routes::{
-    Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, MOST_NEXT_HOPS, NextHopChange, NextHopNews, Route,
-    USUAL_MTU,
+    Counters as RouteCounters, FAILURE_KEPT, LONGEST_HOLD_OFF, LONGEST_JOURNEY, MOST_NEXT_HOPS, NextHopChange,
+    NextHopNews, Route, USUAL_MTU,
 };
 pub use sip::auth::Key as Account;
 pub use sip::endpoint::Counters as EndpointCounters;
@@ -226,6 +226,11 @@ impl Connector {
     /// Whether any connection is open or being closed.
     pub fn is_connected(&self) -> bool {
         !self.stack.connections.is_empty()
+    }
+
+    /// The gateway is about to end: what no next hop has answered in time goes to no other one.
+    pub fn drain(&mut self) {
+        self.stack.routes.end();
     }
 
     /// Closes all connections; what is written to them in this turn still leaves.

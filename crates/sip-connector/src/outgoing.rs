@@ -457,7 +457,7 @@ impl Outgoing {
         let course = row.course.as_mut()?;
         let own = &self.destinations.get(row.destination)?.uri;
         match self.repeats.judge(now, &stack.routes, journey, own, &parts.forms, course, outcome)? {
-            Again::There => Some(Ok(journey)),
+            Again::There => Some(stack.routes.stay(now, journey).ok_or_else(held_off)),
             Again::Along(route) => Some(stack.routes.begin(now, route).ok_or_else(held_off)),
         }
     }

@@ -28,6 +28,9 @@ pub const FAILURE_KEPT: Duration = Duration::from_secs(300);
 /// A next hop can hold us off for so long with one answer. Some proxies hand on, against RFC 3261 16.7, what one phone
 /// said.
 pub const LONGEST_HOLD_OFF: Duration = Duration::from_secs(600);
+/// A message goes to no further next hop when so much has passed since it was sent to the first: silence takes 32 s each time,
+/// and somebody waits for what becomes of it.
+pub const LONGEST_JOURNEY: Duration = Duration::from_secs(100);
 /// A next hop that has refused a connection for a large request is not asked for one again for so long.
 const REFUSAL_KEPT: Duration = Duration::from_secs(60);
 /// The MTU of a path of which none is known: with [`MTU_RESERVE`] taken off, the 1300 bytes of RFC 3261 18.1.1 and RFC 3428
@@ -123,6 +126,7 @@ struct HopId(u16);
 pub(crate) struct Journey {
     route: RouteId,
     at: HopId,
+    begun: Instant,
     /// The next hops of the route that it has been sent to, as bits.
     tried: u32,
 }
@@ -193,6 +197,8 @@ pub(crate) struct Routes {
     elsewhere: Option<RouteId>,
     news: VecDeque<NextHopNews>,
     counters: Counters,
+    /// The gateway is about to end.
+    ending: bool,
 }
 
 impl Routes {
@@ -204,6 +210,7 @@ impl Routes {
             elsewhere: None,
             news: VecDeque::new(),
             counters: Counters::default(),
+            ending: false,
         };
         for (route, place) in routes.iter().zip(0u16..) {
             let hops = route.next_hops.iter().take(MOST_NEXT_HOPS).map(|flow| all.hop(*flow)).collect();
@@ -226,6 +233,11 @@ impl Routes {
             self.hops.len() - 1
         });
         HopId(u16::try_from(place).unwrap_or(u16::MAX))
+    }
+
+    /// The gateway is about to end: nothing is begun any more that may take as long as Timer F.
+    pub(crate) fn end(&mut self) {
+        self.ending = true;
     }
 
     /// The next change of a next hop.
@@ -252,7 +264,7 @@ impl Routes {
 
     /// The first next hop for a message. `None` while all of them hold us off.
     pub(crate) fn begin(&mut self, now: Instant, route: RouteId) -> Option<Journey> {
-        let begun = self.choose(now, route, 0);
+        let begun = self.choose(now, route, now, 0);
         if begun.is_none() {
             self.counters.held_off += 1;
         }
@@ -261,7 +273,10 @@ impl Routes {
 
     /// The next hop after those that a message has been sent to.
     pub(crate) fn go_on(&mut self, now: Instant, journey: Journey, cause: Cause) -> Option<Journey> {
-        let next = self.choose(now, journey.route, journey.tried)?;
+        if journey.begun + LONGEST_JOURNEY <= now || (self.ending && cause == Cause::Silent) {
+            return None;
+        }
+        let next = self.choose(now, journey.route, journey.begun, journey.tried)?;
         *match cause {
             Cause::Unavailable => &mut self.counters.moved_unavailable,
             Cause::Unreachable => &mut self.counters.moved_unreachable,
@@ -275,6 +290,16 @@ impl Routes {
         journey.route.0
     }
 
+    /// Where a message goes that is to be sent once more to the next hop that has answered: there, or on, if that one holds us off
+    /// meanwhile. `None` where nobody is left.
+    pub(crate) fn stay(&mut self, now: Instant, journey: Journey) -> Option<Journey> {
+        let hop = self.hops.get(usize::from(journey.at.0))?;
+        match hop.standing {
+            Standing::HeldOff(until) if now < until => self.choose(now, journey.route, journey.begun, journey.tried),
+            _ => Some(journey),
+        }
+    }
+
     /// Whether a message has next hops before it.
     pub(crate) fn has_more(&self, journey: Journey) -> bool {
         self.row(journey.route).is_some_and(|row| (journey.tried.count_ones() as usize) < row.hops.len())
@@ -285,7 +310,7 @@ impl Routes {
     }
 
     /// Good ones in their order, then those that have failed, never those that hold us off.
-    fn choose(&mut self, now: Instant, route: RouteId, tried: u32) -> Option<Journey> {
+    fn choose(&mut self, now: Instant, route: RouteId, begun: Instant, tried: u32) -> Option<Journey> {
         let row = self.rows.get(usize::from(route.0))?;
         let mut last = None;
         for (bit, &id) in row.hops.iter().enumerate() {
@@ -293,7 +318,7 @@ impl Routes {
             if tried & 1 << bit != 0 {
                 continue;
             }
-            let journey = Journey { route, at: id, tried: tried | 1 << bit };
+            let journey = Journey { route, at: id, begun, tried: tried | 1 << bit };
             match hop.standing {
                 Standing::HeldOff(until) if now < until => {}
                 Standing::Failed(until) if now < until => last = last.or(Some(journey)),
@@ -363,7 +388,13 @@ impl Routes {
                 }
                 Verdict::Over
             }
-            Outcome::TimedOut { heard: true } => Verdict::Over,
+            // Whoever is silent, it is not the next hop.
+            Outcome::TimedOut { heard: true } => {
+                if matches!(hop.standing, Standing::Failed(_)) {
+                    hop.change(Standing::Good, NextHopChange::Back, &mut self.news);
+                }
+                Verdict::Over
+            }
             Outcome::TimedOut { heard: false } => {
                 hop.fail(now, NextHopChange::Silent, &mut self.news);
                 Verdict::Elsewhere(Cause::Silent)
