@@ -1,6 +1,7 @@
 //! The reference: what was true at each moment, kept by what crossed the engine's edges, and what must follow from it.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 /// What may be found wrong.
@@ -26,6 +27,8 @@ pub(crate) enum Breach {
     TwoPings,
     /// A ping for nobody.
     NeedlessPing,
+    /// A request to a proxy that it must not go to.
+    WrongHop,
     /// Two requests open to one destination.
     TwoOpen,
     /// A request sent again after its answer.
@@ -66,6 +69,7 @@ struct Message {
 /// A request of ours.
 struct Sent {
     first: Instant,
+    peer: SocketAddr,
     answered: Option<u16>,
 }
 
@@ -76,6 +80,8 @@ pub(crate) struct Ledger {
     messages: BTreeMap<u32, Message>,
     sent: BTreeMap<String, Sent>,
     open: BTreeMap<String, String>,
+    /// Proxies that have asked to be left alone, until when.
+    held_off: BTreeMap<SocketAddr, Instant>,
     last_written: BTreeMap<(usize, usize), usize>,
     last_sent: BTreeMap<(usize, usize), usize>,
     clock: usize,
@@ -238,14 +244,16 @@ impl Ledger {
     }
 
     /// The engine has sent a request of its own; `n` where it carries a message of an XMPP user.
-    pub(crate) fn request_out(&mut self, branch: &str, uri: &str, n: Option<u32>, now: Instant) {
+    pub(crate) fn request_out(&mut self, branch: &str, peer: SocketAddr, uri: &str, n: Option<u32>, now: Instant) {
         if let Some(sent) = self.sent.get(branch) {
             if sent.answered.is_some() {
                 self.breach(Breach::SentAfterAnswer, branch.to_owned());
+            } else if sent.peer != peer {
+                self.breach(Breach::WrongHop, format!("{branch} is repeated to {peer}"));
             }
             return self.see("retransmission");
         }
-        self.sent.insert(branch.to_owned(), Sent { first: now, answered: None });
+        self.sent.insert(branch.to_owned(), Sent { first: now, peer, answered: None });
         if let Some(other) = self.open.insert(uri.to_owned(), branch.to_owned()) {
             let other = &self.sent[&other];
             if other.answered.is_none() && now < other.first + Duration::from_millis(31_900) {
@@ -255,13 +263,20 @@ impl Ledger {
         let Some((n, row)) = n.and_then(|n| self.messages.get_mut(&n).map(|row| (n, row))) else { return };
         let (pair, place) = (row.pair, row.handed.map_or(0, |(place, _)| place));
         let before = row.branch.replace(branch.to_owned());
-        // Only a refusal may be followed by another try.
-        let refusal = before.as_ref().map(|before| self.sent[before].answered);
-        match refusal {
-            None => {}
-            Some(Some(status)) if status >= 300 => self.see(format!("again after {status}")),
-            Some(status) => {
-                self.breach(Breach::DeliveredTwice, format!("message {n} in two requests, after {status:?}"))
+        if self.held_off.get(&peer).is_some_and(|until| now < *until) {
+            self.breach(Breach::WrongHop, format!("{branch} to {peer}, which holds us off"));
+        }
+        // Only a refusal may be followed by another try, or silence by one at another proxy.
+        if let Some(Sent { first, peer: tried, answered }) = before.as_ref().map(|before| &self.sent[before]) {
+            let (moved, tried) = (*tried != peer, *tried);
+            match *answered {
+                Some(503) if moved => self.see("again after 503"),
+                Some(status) if status >= 300 && status != 503 => self.see(format!("again after {status}")),
+                None if moved && now >= *first + Duration::from_millis(31_900) => self.see("again after silence"),
+                status => {
+                    let words = format!("message {n} in two requests, after {status:?} from {tried} to {peer}");
+                    self.breach(Breach::DeliveredTwice, words);
+                }
             }
         }
         if self.last_sent.insert(pair, place).is_some_and(|before| before > place) {
@@ -269,11 +284,19 @@ impl Ledger {
         }
     }
 
+    /// Whether a request of ours waits for its answer.
+    pub(crate) fn is_open(&self, branch: &str) -> bool {
+        self.sent.get(branch).is_some_and(|sent| sent.answered.is_none())
+    }
+
     /// A response to a request of the engine's is handed to it.
-    pub(crate) fn response_in(&mut self, branch: &str, status: u16, now: Instant) {
+    pub(crate) fn response_in(&mut self, branch: &str, status: u16, retry_after: Option<Duration>, now: Instant) {
         let Some(sent) = self.sent.get_mut(branch) else { return };
         if status >= 200 && sent.answered.is_none() && now < sent.first + Duration::from_secs(32) {
             sent.answered = Some(status);
+            if let Some(span) = retry_after {
+                self.held_off.insert(sent.peer, now + span);
+            }
         }
     }
 

@@ -57,6 +57,9 @@ fn what_is_told_is_true() {
             "error registration-required",
             "again after 302",
             "again after 407",
+            "again after 503",
+            "again after silence",
+            "error internal-server-error",
         ];
         for what in wanted {
             assert!(seen.contains_key(what), "{what} never happened: {seen:#?}");

@@ -27,6 +27,8 @@ pub(crate) enum Mutant {
     DoubleError,
     /// A request goes out while another is open to the same user.
     SkipQueue,
+    /// A repeated request goes to another proxy.
+    MoveRepetition,
     /// What was told as not delivered is delivered.
     DeliverAfterFailure,
     /// A receipt is given for a mere 202.
@@ -47,6 +49,7 @@ impl Mutant {
         (Mutant::SwallowError, Breach::Unended),
         (Mutant::DoubleError, Breach::EndedTwice),
         (Mutant::SkipQueue, Breach::TwoOpen),
+        (Mutant::MoveRepetition, Breach::WrongHop),
         (Mutant::DeliverAfterFailure, Breach::UntrueFailure),
         (Mutant::FalseReceipt, Breach::Receipt),
     ];

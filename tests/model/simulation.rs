@@ -10,8 +10,10 @@ use engine::Engine;
 use entente_tests::dice::Dice;
 use entente_tests::world::{self, attribute, proxy, response, status};
 use sip::auth::{Algorithm, Authenticator, Credentials, Refused, Role, Secret, Settings};
+use sip::transaction::{Flow, Transport};
 use sip::wire::Method;
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 use turn::{Action, CloseCause, Input, Machine, SocketId, StreamId};
 
@@ -19,6 +21,8 @@ const SIP_USERS: [&str; 3] = ["juliet", "nurse", "tybalt"];
 const XMPP_USERS: [&str; 3] = ["romeo", "benvolio", "mercutio"];
 /// Messages in each direction.
 const MESSAGES: u32 = 40;
+/// The second proxy.
+const SECOND: ([u8; 4], u16) = ([192, 0, 2, 10], 5060);
 /// What the gateway has to know when the proxy asks.
 const PASSWORD: &[u8] = b"queen mab";
 /// Octets that the kernel takes for a server that does not read.
@@ -136,6 +140,11 @@ impl Simulation {
             let algorithms = vec![Algorithm::Sha256];
             Authenticator::new(Settings { realm: "sip.example".into(), algorithms, lifetime, nonces: 100 }, [9; 32])
         });
+        // Sometimes there is a second proxy.
+        if dice.percent(50) {
+            let second = Flow { transport: Transport::Udp, socket: SocketId(0), peer: SECOND.into(), stream: None };
+            settings.sip.routes[0].next_hops.push(second);
+        }
         settings.sip.redirects.followed = vec![DomainPattern::Exactly("sip.example".into())];
         let now = Instant::now();
         let mut simulation = Self {
@@ -313,14 +322,15 @@ impl Simulation {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         self.note(|| format!("> {} {}", text.lines().next().unwrap_or_default(), branch_of(&text)));
         if let Some(status) = status(&text) {
-            self.ledger.response_in(branch_of(&text), status, self.now);
+            let retry_after = text.contains("Retry-After: 3\r\n").then_some(Duration::from_secs(3));
+            self.ledger.response_in(branch_of(&text), status, retry_after, self.now);
             return self.datagram(&bytes);
         }
         let n = request_number(&text);
         let pair = self.requests[&n].0;
         let first = self.ledger.request_in(n, pair, self.now);
         if first && self.strikes(Mutant::AnswerEarly) {
-            self.leaves(response(&text, "202 Accepted", "").into_bytes());
+            self.leaves(proxy(), response(&text, "202 Accepted", "").into_bytes());
         }
         if !first && self.held.as_ref().is_some_and(|(_, held)| *held == bytes) {
             return;
@@ -349,7 +359,7 @@ impl Simulation {
     }
 
     /// A datagram leaves the gateway.
-    fn leaves(&mut self, bytes: Vec<u8>) {
+    fn leaves(&mut self, peer: SocketAddr, bytes: Vec<u8>) {
         let text = String::from_utf8_lossy(&bytes).into_owned();
         self.note(|| format!("< {} {}", text.lines().next().unwrap_or_default(), branch_of(&text)));
         if let Some(code) = status(&text) {
@@ -371,9 +381,11 @@ impl Simulation {
         let branch = branch_of(&text).to_owned();
         let uri = text.split(' ').nth(1).unwrap_or_default().to_owned();
         let n = message_number(&text);
-        self.ledger.request_out(&branch, &uri, n, self.now);
+        let repeated = self.ledger.is_open(&branch);
+        let peer = if repeated && self.strikes(Mutant::MoveRepetition) { SECOND.into() } else { peer };
+        self.ledger.request_out(&branch, peer, &uri, n, self.now);
         if self.strikes(Mutant::SkipQueue) {
-            self.ledger.request_out(&format!("{branch}x"), &uri, None, self.now);
+            self.ledger.request_out(&format!("{branch}x"), peer, &uri, None, self.now);
         }
         self.travels(bytes, Event::ToProxy);
     }
@@ -423,7 +435,8 @@ impl Simulation {
                     1..4 => self.dice.below(5000),
                     _ => self.dice.below(100),
                 };
-                let answer = response(&text, line, "");
+                let more = if line.starts_with("503") { self.dice.one_of(&["", "Retry-After: 3\r\n"]) } else { "" };
+                let answer = response(&text, line, more);
                 self.after(delay, Event::Answers { branch, answer });
             }
         }
@@ -507,9 +520,9 @@ impl Simulation {
         let mut written = None;
         while let Some(action) = self.engine.output().poll_action() {
             match action {
-                Action::SendDatagram { bytes, .. } => {
+                Action::SendDatagram { peer, bytes, .. } => {
                     let payload = self.engine.output().datagram(&bytes).to_vec();
-                    self.leaves(payload);
+                    self.leaves(peer, payload);
                 }
                 Action::Connect { stream, .. } => {
                     let delay = self.dice.below(300);

@@ -346,7 +346,8 @@ fn credentials_do_not_go_where_nothing_may_go() {
     let (peer, second) = take(&mut world);
     assert_eq!(peer, hop(2));
     answer(&mut world, peer, &second, "200 OK", "");
-    let challenge = "Proxy-Authenticate: Digest realm=\"sip.example\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\"\r\n";
+    let challenge =
+        "Proxy-Authenticate: Digest realm=\"sip.example\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\"\r\n";
     answer(&mut world, hop(1), &first, "407 Proxy Authentication Required", challenge);
     let (peer, again) = take(&mut world);
     assert_eq!(peer, hop(2), "{again}");
