@@ -1,7 +1,9 @@
 //! The tables of `docs/src/mapping.md`, each row from wire to wire. Those of errors are the two of RFC 7247 section 7.
 
+use cpim::{Failure, Reason, Status};
 use entente_tests::book;
 use entente_tests::world::{World, attribute, message, response};
+use sip::transaction::Extra;
 
 /// A table of the page: what stands in backticks in its first two cells, or the cell itself where nothing does.
 fn rows(heading: &str) -> Vec<(String, String)> {
@@ -132,6 +134,32 @@ fn words_of_a_stanza_error_stay_in_their_header_line() {
     let warning = lines.iter().find(|line| line.starts_with("Warning: 399 gw.example \"no ")).expect("the words");
     assert!(warning.len() < 600 && warning.ends_with('"') && !warning.contains('\n'), "{warning}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+}
+
+/// Every reason of the core has its row, and both translators say what stands there.
+#[test]
+fn each_reason_has_its_answer_on_both_sides() {
+    let table = book::table_below(&book::page("mapping.md"), "Reasons");
+    let named: Vec<&str> = table.rows.iter().map(|row| book::code(&row[0])[0]).collect();
+    assert_eq!(named, Reason::ALL.map(Reason::as_str), "the reasons in their order");
+    for (row, reason) in table.rows.iter().zip(Reason::ALL) {
+        let failure = Failure::from(reason);
+        let status = Status::Failure(failure.clone());
+        let answer = sip_connector::translate::status::from_cpim(&status, 202);
+        let beside = [
+            (answer.extra.contains(Extra::ALLOW), "Allow".to_owned()),
+            (answer.extra.contains(Extra::ACCEPT), "Accept".to_owned()),
+            (answer.extra.contains(Extra::ACCEPT_ENCODING), "Accept-Encoding".to_owned()),
+            (answer.retry_after.is_some(), format!("Retry-After: {}", answer.retry_after.unwrap_or_default())),
+            (answer.warning.is_some(), "Warning".to_owned()),
+        ];
+        let beside: Vec<String> = beside.into_iter().filter_map(|(is, name)| is.then_some(name)).collect();
+        let with = if beside.is_empty() { String::new() } else { format!(" with {}", beside.join(", ")) };
+        assert_eq!(row[1], format!("{}{with}", answer.status), "{reason:?} to SIP");
+
+        let (kind, condition) = xmpp_connector::translate::error::from_cpim(&failure);
+        assert_eq!(row[2], format!("`<{}/>`, {}", condition.as_str(), kind.as_str()), "{reason:?} to XMPP");
+    }
 }
 
 /// What was written for a request, its id and the name of its thread left out.
