@@ -253,6 +253,20 @@ const ABOUT: &[(&str, &[Case])] = &[
         ],
     ),
     (
+        "`Content-Transfer-Encoding` of the whole",
+        &[
+            Shown(
+                "Content-Type: application/pkcs7-mime\nContent-Transfer-Encoding: base64\n",
+                "MAE\n=",
+                &["base64\n\nMAE=\n]]>"],
+            ),
+            Shown("Content-Type: text/html\nContent-Transfer-Encoding: BINARY\n", "hi", &["<body>hi</body>"]),
+            Refused("Content-Type: application/pgp\nContent-Transfer-Encoding: base64\n", "*", 400, &["Warning: 399 "]),
+            Refused("Content-Type: application/pgp\nContent-Transfer-Encoding: x\n", "x", 415, &["\r\nAccept: "]),
+            Shown("Content-Type: text/plain\nContent-Transfer-Encoding: base64\n", "aGk=", &["<body>aGk=</body>"]),
+        ],
+    ),
+    (
         "`Content-Disposition`",
         &[
             Shown("Content-Type: text/plain\nContent-Disposition: render\n", "hi", &["<body>hi</body>"]),

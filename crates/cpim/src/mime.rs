@@ -119,24 +119,28 @@ impl<'a> Entity<'a> {
         value.split(',').map(str::trim).next().filter(|tag| is_language_tag(tag))
     }
 
-    /// The body with its `Content-Transfer-Encoding` undone (RFC 2045 section 6).
+    /// The body with its `Content-Transfer-Encoding` undone.
     pub fn decoded_body(&self) -> Result<Cow<'a, [u8]>, MimeError> {
-        let encoding = self.field("Content-Transfer-Encoding").unwrap_or(b"binary");
-        let named = |names: &[&str]| names.iter().any(|name| encoding.eq_ignore_ascii_case(name.as_bytes()));
-        if named(&["7bit", "8bit", "binary"]) {
-            Ok(Cow::Borrowed(self.body))
-        } else if named(&["base64"]) {
-            const LENIENT: GeneralPurpose = GeneralPurpose::new(
-                &STANDARD,
-                GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
-            );
-            let digits: Vec<u8> = self.body.iter().copied().filter(|octet| !octet.is_ascii_whitespace()).collect();
-            LENIENT.decode(digits).map(Cow::Owned).map_err(|_| MimeError::BrokenTransfer)
-        } else if named(&["quoted-printable"]) {
-            quoted_printable(self.body).map(Cow::Owned)
-        } else {
-            Err(MimeError::UnknownTransfer)
-        }
+        decode_transfer(self.body, self.field("Content-Transfer-Encoding").unwrap_or(b"binary"))
+    }
+}
+
+/// Undoes a Content-Transfer-Encoding (RFC 2045 section 6).
+pub fn decode_transfer<'a>(body: &'a [u8], encoding: &[u8]) -> Result<Cow<'a, [u8]>, MimeError> {
+    let named = |names: &[&str]| names.iter().any(|name| encoding.eq_ignore_ascii_case(name.as_bytes()));
+    if named(&["7bit", "8bit", "binary"]) {
+        Ok(Cow::Borrowed(body))
+    } else if named(&["base64"]) {
+        const LENIENT: GeneralPurpose = GeneralPurpose::new(
+            &STANDARD,
+            GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent),
+        );
+        let digits: Vec<u8> = body.iter().copied().filter(|octet| !octet.is_ascii_whitespace()).collect();
+        LENIENT.decode(digits).map(Cow::Owned).map_err(|_| MimeError::BrokenTransfer)
+    } else if named(&["quoted-printable"]) {
+        quoted_printable(body).map(Cow::Owned)
+    } else {
+        Err(MimeError::UnknownTransfer)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use super::address::{AddressError, Party, Rules};
 use super::envelope::{self, Context};
+use cpim::mime::{self, MimeError};
 use cpim::{Content, Envelope, ImUri, MediaType, Subject, is_language_tag};
 use sip::transaction::{Answer, Extra};
 use sip::wire::headers::unfold;
@@ -51,11 +52,12 @@ pub fn to_cpim<'a>(
     if codings.next().is_some() {
         return Err(Answer { extra: Extra::ACCEPT_ENCODING, ..Answer::new(415) });
     }
+    let body = body(request, media_type.as_ref())?;
     let content = Content {
         media_type,
         encoding,
         disposition: request.head.first(HeaderName::ContentDisposition).map(Cow::Borrowed),
-        body: Cow::Borrowed(request.body),
+        body,
         subjects: request.head.first(HeaderName::Subject).and_then(subject).into_iter().collect(),
         language: request.head.first(HeaderName::ContentLanguage).and_then(language),
         alternatives: Vec::new(),
@@ -64,6 +66,19 @@ pub fn to_cpim<'a>(
     let envelope = envelope::to_cpim(request, essentials, &source, &destination, &target, context)
         .ok_or(warned(480, "no device has this gr"))?;
     Ok(Abstracted { source, destination, envelope, content })
+}
+
+/// SIP bodies are binary (RFC 5621 section 3.2), but S/MIME comes from worlds that are not.
+fn body<'a>(request: &Request<'a>, media_type: Option<&MediaType<'_>>) -> Result<Cow<'a, [u8]>, Answer<'static>> {
+    let encoding = match media_type {
+        Some(media_type) if !media_type.is("text", "plain") => request.head.other("Content-Transfer-Encoding"),
+        _ => None,
+    };
+    let Some(encoding) = encoding else { return Ok(Cow::Borrowed(request.body)) };
+    mime::decode_transfer(request.body, encoding).map_err(|error| match error {
+        MimeError::UnknownTransfer => Answer { extra: Extra::ACCEPT, ..Answer::new(415) },
+        _ => warned(400, "the body is not what its Content-Transfer-Encoding says"),
+    })
 }
 
 /// Whom a request is for: the Request-URI decides.
