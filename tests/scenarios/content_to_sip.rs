@@ -104,6 +104,7 @@ fn what_is_wrapped_is_what_linphone_takes() {
         <subject>Gruss</subject><subject xml:lang='en'>a &lt;greeting&gt;\\</subject><body>Hallo</body>";
     let (head, body) = sent(&mut world, "", inside);
     assert_eq!(field(&head, "Content-Type"), Some("message/cpim"));
+    world = taking(&["message/cpim"]);
     let from = field(&head, "From").and_then(|value| value.rsplit('<').next()?.split('>').next()).expect("a URI");
     let to = head.split(' ').nth(1).expect("a Request-URI");
     let (wrapper, content) = body.split_once("\r\n\r\n").expect("an empty line");
@@ -115,6 +116,9 @@ fn what_is_wrapped_is_what_linphone_takes() {
     assert_eq!(content, "Content-Type: text/plain;charset=utf-8\r\n\r\nHallo");
     assert!(!body.replace("\r\n", "").contains(['\r', '\n']), "{body}");
     cpim::msgfmt::parse(body.as_bytes()).expect("what we write we read");
+    let held = "<delay xmlns='urn:xmpp:delay' stamp='2026-11-20T10:00:00.5Z'/><body>Hallo</body>";
+    let (_, body) = sent(&mut world, "", held);
+    assert!(body.contains("\r\nDateTime: 2026-11-20T10:00:00.5Z\r\n"), "{body}");
 }
 
 /// The types that are tried one after the other where each is refused but the last.

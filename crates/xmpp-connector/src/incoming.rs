@@ -24,7 +24,7 @@ impl Connector {
         if let Some(operation) = message.receipt.as_deref().and_then(|id| self.copies.find(id, message.from.as_deref()))
         {
             self.copies.conclude(now, operation);
-            if message.bodies.is_empty() {
+            if message.bodies.is_empty() && message.e2e.is_none() {
                 return Event::Concluded(operation, Status::Success);
             }
             // An answer that carries the receipt is a message of its own.
