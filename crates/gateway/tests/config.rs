@@ -183,6 +183,11 @@ fn what_cannot_be_together_is_named() {
             "xmpp_domain[3].numbers",
             "another [[xmpp_domain]]",
         ),
+        (
+            domain("xmpp", "name = \"b.example\"\nrule = \"encode\"\nas_sip = \"gw.example\"\nnumbers = \"phone\""),
+            "xmpp_domain[2].numbers",
+            "no number there",
+        ),
         (domain("xmpp", "name = \"b.example\"\nnumbers = true"), "xmpp_domain[2].numbers", "must be \"no\" or"),
         ("[[sip.trusted]]\nnetworks = [\"10.0.0.1/8\"]".into(), "sip.trusted[1].networks[1]", "write \"10.0.0.0/8\""),
     ] {

@@ -561,6 +561,10 @@ impl Builder {
             if numbers.is_some() && name == Some(None) {
                 problems.add(&key, "has no meaning for any domain: telephone numbers live in a domain that is named");
             }
+            if section == "xmpp_domain" && rule == Rule::Encode && numbers == Some(Numbers::Phone) {
+                let what = "cannot be \"phone\" with rule = \"encode\": the user part is no number there; use \"tel\" or \"plain\"";
+                problems.add(&key, what);
+            }
             if numbers.is_some() && domains.iter().any(|(domain, _): &(Domain, K)| domain.numbers.is_some()) {
                 problems.add(&key, format!("stands in another [[{section}]] already: a tel: URI names no domain"));
             }
