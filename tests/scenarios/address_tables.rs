@@ -2,7 +2,7 @@
 
 use cpim::{DomainPattern, ImUri, Presentation, Presentations, Rule};
 use entente_tests::book::{code, page, table_below};
-use entente_tests::world::{World, attribute, message};
+use entente_tests::world::{World, attribute, message, response};
 use sip::wire::uri::Uri;
 use sip_connector::translate::address::{AddressError, Party, Rules};
 use sip_connector::{NumberForm, Numbers};
@@ -157,6 +157,27 @@ fn each_jid_has_its_normal_form_or_is_none() {
         (parts.local, &*parts.domain, parts.resource.as_deref()),
         (None, "a.example.com", Some("b@example.net"))
     );
+}
+
+#[test]
+fn each_device_is_named_on_the_other_side() {
+    let mut world = World::new();
+    for (n, row) in rows("Devices").iter().enumerate() {
+        let (uri, jid) = (&row[0], &row[1]);
+        if uri.contains("@sip.example") {
+            let request = message(n as u32, "romeo@xmpp.example", "x").replace("sip:juliet@sip.example", uri);
+            world.proxy_sends(request);
+            let stanzas = world.take_stanzas();
+            let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect(uri);
+            assert_eq!(attribute(stanza, "from"), Some(&**jid), "{stanza}");
+        } else {
+            let stanza = format!("<message from='{jid}' to='juliet@sip.example' id='m{n}'><body>x</body></message>");
+            world.server_writes(stanza);
+            let sent = world.take_datagram().expect("a request");
+            assert!(sent.contains(&format!("\r\nFrom: <{uri}>;tag=")), "{sent}");
+            world.proxy_sends(response(&sent, "200 OK", ""));
+        }
+    }
 }
 
 #[test]
