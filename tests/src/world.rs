@@ -252,6 +252,15 @@ impl World {
 
     /// The same for the component of any domain.
     pub fn accept_component_of(&mut self, domain: &str) {
+        self.accept(domain, "");
+    }
+
+    /// The same by a server that speaks this language.
+    pub fn accept_component_in(&mut self, language: &str) {
+        self.accept("sip.example", &format!(" xml:lang='{language}'"));
+    }
+
+    fn accept(&mut self, domain: &str, more: &str) {
         let stream = self.connects.pop_front().expect("a connection was ordered");
         self.stream = Some(stream);
         self.framer = xml::Framer::new(xml::Limits::default());
@@ -262,7 +271,7 @@ impl World {
         assert!(header.contains(&format!("to='{domain}'")), "{header}");
         self.server_writes(format!(
             "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' \
-             xmlns='jabber:component:accept' from='{domain}' id='3BF96D32'>",
+             xmlns='jabber:component:accept' from='{domain}' id='3BF96D32'{more}>",
         ));
         let handshake = self.take_stanza().expect("a handshake");
         assert!(handshake.starts_with("<handshake"), "{handshake}");
