@@ -17,6 +17,8 @@ pub struct Steady {
     /// The connection of the proxy, where SIP goes over TCP.
     connection: Option<StreamId>,
     proxy: SocketAddr,
+    /// Stanzas bear what clients of today write beside a text, and their server speaks English.
+    rich: bool,
     request: Vec<u8>,
     reply: Vec<u8>,
     answered: u64,
@@ -63,8 +65,17 @@ impl Steady {
         steady
     }
 
-    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
+    /// A gateway at rest, whose XMPP users write with clients of today.
+    pub fn with_rich_stanzas() -> Self {
+        Self::start(world::settings(), true)
+    }
+
     fn with(settings: engine::Settings) -> Self {
+        Self::start(settings, false)
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
+    fn start(settings: engine::Settings, rich: bool) -> Self {
         let now = Instant::now();
         let mut engine = Engine::new(settings, [9; 16], now);
         engine.handle_timeout(now);
@@ -75,6 +86,7 @@ impl Steady {
             stream,
             connection: None,
             proxy: world::proxy(),
+            rich,
             request: Vec::with_capacity(4096),
             reply: Vec::with_capacity(4096),
             answered: 0,
@@ -83,10 +95,11 @@ impl Steady {
         };
         steady.engine.handle_input(now, Input::Connected { stream, peer: ([192, 0, 2, 7], 5347).into() });
         steady.finish();
-        steady.server(
-            b"<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' \
-              xmlns='jabber:component:accept' from='sip.example' id='1'>",
-        );
+        let mut header = b"<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' \
+              xmlns='jabber:component:accept' from='sip.example' id='1'"
+            .to_vec();
+        header.extend_from_slice(if rich { b" xml:lang='en'>" } else { b">" });
+        steady.server(&header);
         steady.server(b"<handshake/>");
         assert!(steady.engine.is_ready());
         steady
@@ -194,8 +207,14 @@ impl Steady {
         write_number(self.count, &mut stanza);
         stanza.extend_from_slice(
             b"'><body>Art thou not Romeo, and a Montague? Neither, fair.</body>\
-              <active xmlns='http://jabber.org/protocol/chatstates'/></message>",
+              <active xmlns='http://jabber.org/protocol/chatstates'/>",
         );
+        if self.rich {
+            stanza.extend_from_slice(b"<thread>e0ffe42b28561960</thread><origin-id xmlns='urn:xmpp:sid:0' id='o");
+            write_number(self.count, &mut stanza);
+            stanza.extend_from_slice(b"'/><markable xmlns='urn:xmpp:chat-markers:0'/>");
+        }
+        stanza.extend_from_slice(b"</message>");
         let before = self.sent;
         let consumed = self.engine.handle_input(self.now, Input::Received { stream: self.stream, data: &stanza });
         assert_eq!(consumed, stanza.len());
@@ -265,6 +284,8 @@ mod tests {
         let _profiler = dhat::Profiler::builder().testing().build();
         let to_sip = blocks(Steady::with_routes(), 4096, Steady::xmpp_to_sip);
         assert_eq!(to_sip, 0, "allocations for 4096 messages with another next hop and a route set");
+        let rich = blocks(Steady::with_rich_stanzas(), 4096, Steady::xmpp_to_sip);
+        assert_eq!(rich, 0, "allocations for 4096 messages with a thread, an id and the language of the stream");
         for (transport, start) in [("UDP", Steady::new as fn() -> Steady), ("TCP", Steady::over_tcp)] {
             let to_xmpp = blocks(start(), 4096, Steady::sip_to_xmpp);
             let to_sip = blocks(start(), 4096, Steady::xmpp_to_sip);
