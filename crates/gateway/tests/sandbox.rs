@@ -105,7 +105,7 @@ fn once_for_programs_with_the_wire_beside() {
     let wire = text(&stderr);
     for seen in [
         "sip   domain -> gateway\n    MESSAGE sip:romeo@xmpp.localhost SIP/2.0\n",
-        "xmpp  gateway -> domain\n    <message from='juliet@sip.localhost' to='romeo@xmpp.localhost'",
+        "xmpp  gateway -> domain\n    <message from='juliet@sip.localhost' to='romeo@xmpp.localhost",
         "    Art thou not Romeo, and a Montague?\n",
     ] {
         assert!(wire.contains(seen), "{seen:?} is not in\n{wire}");

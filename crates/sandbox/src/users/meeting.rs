@@ -8,6 +8,7 @@
 //! ```
 
 use super::{Party, SipUser, SipUserEvent, SipUserSettings, XmppUser, XmppUserEvent};
+use sip::wire::Uri;
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::{Duration, Instant};
@@ -201,7 +202,7 @@ impl Meeting {
                 self.fail(format!("{} is not registered: {reason}", self.sip_address()));
             }
             SipUserEvent::Message { from, body } => {
-                if from != self.settings.xmpp_user_on_sip {
+                if !same_user(&from, &self.settings.xmpp_user_on_sip) {
                     return self.fail(format!("{} got a message from {from}", self.sip_address()));
                 }
                 if body != FROM_XMPP {
@@ -245,6 +246,14 @@ impl Meeting {
             format!("the message of {xmpp} has not arrived at {sip}")
         };
         self.fail(format!("{missing} after {} s", self.settings.patience.as_secs()));
+    }
+}
+
+/// Whether both URIs are of one user: `gr` names a device of his (RFC 5627 section 5.1).
+fn same_user(uri: &str, address: &str) -> bool {
+    match (Uri::parse(uri.as_bytes()), Uri::parse(address.as_bytes())) {
+        (Ok(uri), Ok(address)) => uri.equivalent(&address),
+        _ => false,
     }
 }
 
