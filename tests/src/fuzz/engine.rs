@@ -3,7 +3,9 @@
 //! The octets are steps, each behind 0xFF: the first octet says who does what, the rest is what is sent.
 
 use super::xmpp::assert_strict;
-use crate::world::{World, message, proxy};
+use crate::world::{World, message, proxy, response};
+use cpim::DomainPattern;
+use sip_connector::Account;
 use std::net::SocketAddr;
 use std::time::Duration;
 use turn::StreamId;
@@ -15,10 +17,23 @@ struct Course {
     world: World,
     connection: Option<StreamId>,
     taken: Option<StreamId>,
+    /// The last request of the gateway.
+    request: Option<String>,
 }
 
 pub(super) fn engine(data: &[u8]) {
-    let mut course = Course { world: World::new(), connection: None, taken: None };
+    // It has an account, and goes wherever it is sent.
+    let account = Account {
+        realm: b"r".to_vec(),
+        domains: Vec::new(),
+        username: b"gateway".to_vec(),
+        password: b"secret".to_vec(),
+    };
+    let world = World::with(|settings| {
+        settings.sip.accounts = vec![account];
+        settings.sip.redirects.followed = vec![DomainPattern::Any];
+    });
+    let mut course = Course { world, connection: None, taken: None, request: None };
     for step in data.split(|&octet| octet == 0xff).take(MOST_STEPS) {
         if let Some((&what, octets)) = step.split_first() {
             course.step(what, octets);
@@ -40,6 +55,13 @@ impl Course {
                 let stream = open.unwrap_or_else(|| world.sip_connects(([192, 0, 2, 9], 40_000).into()));
                 self.connection = Some(stream);
                 world.sip_writes(stream, octets);
+            }
+            // The last request is answered: a status line, further lines.
+            b'A' if self.request.is_some() => {
+                let text = String::from_utf8_lossy(octets);
+                let (line, lines) = text.split_once("\r\n").unwrap_or((&text, ""));
+                let answer = response(self.request.as_deref().unwrap_or_default(), line, lines);
+                world.proxy_sends(answer);
             }
             b'w' => world.advance(Duration::from_millis(octets.first().map_or(1, |&n| u64::from(n) * 40))),
             b'h' => world.reading = false,
@@ -70,7 +92,13 @@ impl Course {
         let limits = sip::wire::Limits::default();
         for (_, datagram) in self.world.datagrams.drain(..) {
             let parsed = sip::wire::parse(&datagram, sip::wire::Carriage::Datagram, &limits);
-            assert!(parsed.is_ok(), "{}", datagram.escape_ascii());
+            match parsed {
+                Ok(sip::wire::Message::Request(_)) => {
+                    self.request = Some(String::from_utf8_lossy(&datagram).into_owned());
+                }
+                Ok(sip::wire::Message::Response(_)) => {}
+                Err(_) => panic!("{}", datagram.escape_ascii()),
+            }
         }
         for stanza in self.world.take_stanzas() {
             if stanza != "</stream:stream>" && !stanza.starts_with("<stream:error") {
