@@ -106,9 +106,10 @@ impl<S: XmppServer> Lab<S> {
         XmppClient::login(&self.folder, self.server.c2s_port(), user, XMPP, "phone")
     }
 
-    /// A SIP user's phone registers; it knows everybody of this file.
+    /// A SIP user's phone registers; it knows everybody of this file, and their devices.
     pub(crate) fn phone(&self, user: &str) -> Baresip {
-        let contacts: Vec<String> = XMPP_USERS.iter().map(|name| format!("sip:{name}@{XMPP}")).collect();
+        let devices = XMPP_USERS.iter().flat_map(|name| ["", ";gr=phone"].map(|gr| format!("sip:{name}@{XMPP}{gr}")));
+        let contacts: Vec<String> = devices.collect();
         let contacts: Vec<&str> = contacts.iter().map(String::as_str).collect();
         Baresip::start(&self.folder, &format!("sip:{user}@{SIP}"), self.kamailio.port, &contacts)
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use entente_tests::peers::prosody::PASSWORD;
+use entente_tests::peers::sipwire::user_of;
 use entente_tests::peers::{Baresip, Finch, Linphone, Profanity, XmppClient};
 
 use crate::lab::{ANSWER, XMPP, with_each_server};
@@ -87,7 +88,7 @@ with_each_server! {
             romeo.send("alice@sip.example", "to-linphone", &text);
             let (from, got) = alice.expect_message();
             assert_eq!(lines(&got), lines(&text));
-            assert_eq!(from, "sip:romeo@xmpp.example");
+            assert_eq!(user_of(&from), "sip:romeo@xmpp.example");
         }
         romeo.expect_nothing(Duration::from_secs(1));
     }
@@ -145,7 +146,10 @@ with_each_server! {
             romeo.send("alice@sip.example", "to-finch", &text);
             let (from, got) = alice.expect_message();
             assert_eq!(lines(&got), lines(&text));
-            assert_eq!(from, "sip:romeo@xmpp.example");
+            assert_eq!(user_of(&from), "sip:romeo@xmpp.example");
+            // It answers to the very URI that the text came from, which names a device.
+            alice.send(&from, "heard");
+            assert_eq!(romeo.expect_message().body.as_deref(), Some("heard"));
         }
         // Its answers count, whatever they lack: nobody is told of a failure, and nothing is sent again.
         romeo.expect_nothing(Duration::from_secs(1));
@@ -185,6 +189,10 @@ with_each_server! {
         let mut tablet = XmppClient::login(&lab.folder, lab.server.c2s_port(), "romeo", XMPP, "tablet");
         bob.send("sip:romeo@xmpp.example", "and you");
         assert_eq!(tablet.expect_message().body.as_deref(), Some("and you"));
+        assert_eq!(bob.expect_answer(ANSWER).status(), Some(202));
+        // Some answer to the URI that the text came from, which names the device that is gone.
+        bob.send("sip:romeo@xmpp.example;gr=phone", "on your phone");
+        assert_eq!(tablet.expect_message().body.as_deref(), Some("on your phone"));
         assert_eq!(bob.expect_answer(ANSWER).status(), Some(202));
         tablet.logout();
 

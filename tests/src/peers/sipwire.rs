@@ -42,3 +42,9 @@ impl Traced {
         self.text.split_once("\r\n\r\n").map_or("", |(_, body)| body)
     }
 }
+
+/// Who is meant by a URI, in angle brackets or not: what comes before its parameters, of which one names a device (RFC 5627).
+pub fn user_of(uri: &str) -> &str {
+    let uri = uri.trim_start_matches('<').trim_end_matches('>');
+    uri.split(';').next().unwrap_or(uri)
+}
