@@ -121,6 +121,25 @@ fn characters_that_xml_forbids_are_replaced_and_counted() {
     assert_eq!(xmpp_counters(&world).replaced_characters, 3);
 }
 
+/// In a charset of single octets every octet is a character; in UTF-8 most are none.
+#[test]
+fn every_octet_is_shown_or_refused() {
+    let octets: Vec<u8> = (0..=255).collect();
+    for charset in ["iso-8859-1", "koi8-r", "macintosh", "x-user-defined"] {
+        let mut world = World::new();
+        world.proxy_sends(message(1, &format!("Content-Type: text/plain;charset={charset}\r\n"), &octets));
+        let stanza = world.take_stanza().expect("a stanza");
+        let body = stanza.split("<body>").nth(1).and_then(|rest| rest.split("</body>").next()).expect("a body");
+        let shown = body.replace("&#13;", "\r").replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&");
+        assert_eq!(shown.chars().count(), 256, "{charset}");
+        // All controls below the space but TAB, LF and CR.
+        assert_eq!(xmpp_counters(&world).replaced_characters, 29, "{charset}");
+    }
+    assert_eq!(fate("Content-Type: text/plain\r\n", &octets).status(), 400);
+    assert_eq!(fate("Content-Type: text/html\r\n", &octets).status(), 400);
+    assert_eq!(fate("Content-Type: image/png\r\n", &octets).status(), 415);
+}
+
 fn xmpp_counters(world: &World) -> xmpp_connector::Counters {
     world.engine.counters().xmpp
 }

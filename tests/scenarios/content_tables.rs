@@ -166,6 +166,7 @@ const TO_XMPP: &[(&str, &[Case])] = &[
                 SIGNED,
                 "--b\nContent-Type: text/plain\n\n<hi> ]]>\n--b\nContent-Type: application/pkcs7-signature\n\nMA==\n--b--\n",
                 &[
+                    " xml:lang='en'>",
                     "<body>This message is signed. ",
                     "<e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'><![CDATA[Content-Type: multipart/signed;boundary=b;",
                     "\n\n--b\nContent-Type: text/plain\n\n<hi> ]]]]><![CDATA[>\n--b\n",

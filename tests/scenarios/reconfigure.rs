@@ -1,6 +1,6 @@
 //! Other settings between two turns: what comes from then on follows them, what is open ends as it began, nothing is closed.
 
-use cpim::{DomainPattern, PeerId, Presentation, Presentations, Rule};
+use cpim::{AcceptedBy, Accepts, DomainPattern, PeerId, Presentation, Presentations, Rule};
 use entente_tests::world::{World, attribute, message, response, settings, status};
 use sip_connector::LargeRequests;
 use std::net::SocketAddr;
@@ -133,6 +133,26 @@ fn telephone_numbers_get_their_domain() {
     world.server_writes(stanza(1, "hello").replace("juliet@", "+3012345@"));
     let request = world.take_datagram().expect("a request");
     assert!(request.starts_with("MESSAGE tel:+3012345 SIP/2.0\r\n"), "{request}");
+}
+
+#[test]
+fn what_is_taken_counts_for_what_comes() {
+    let mut world = World::new();
+    let image = |n| message(n, "romeo@xmpp.example", "<svg/>").replace("text/plain", "image/svg+xml");
+    world.proxy_sends(image(1));
+    assert_eq!(world.take_statuses(), [415]);
+    let taking = |types: &[&str]| AcceptedBy::new(vec![(DomainPattern::Any, Accepts::new(types).expect("types"))]);
+    turn_to(&mut world, |settings| {
+        settings.xmpp.accepted = taking(&["image/*"]);
+        settings.xmpp.html_is_taken = true;
+        settings.sip.accepted = taking(&["text/html"]);
+    });
+    world.proxy_sends(image(2));
+    assert!(world.take_stanza().expect("a stanza").contains("<![CDATA[Content-Type: image/svg+xml"), "it crosses");
+    let html = "</body><html xmlns='http://jabber.org/protocol/xhtml-im'><body xmlns='http://www.w3.org/1999/xhtml'>\
+                <em>hello</em></body></html>";
+    world.server_writes(stanza(1, "hello").replace("</body>", html));
+    assert!(world.take_datagram().expect("a request").ends_with("\r\n\r\n<em>hello</em>"));
 }
 
 #[test]

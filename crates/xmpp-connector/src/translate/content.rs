@@ -175,7 +175,8 @@ fn hand_on<'o>(
     } else {
         "This message is of a type that your client cannot show."
     };
-    Ok(Presented { entity: Some(entity), ..Presented::text(Cow::Borrowed(body)) })
+    let language = Some(Cow::Borrowed("en"));
+    Ok(Presented { entity: Some(entity), language, ..Presented::text(Cow::Borrowed(body)) })
 }
 
 /// Shows what a message/cpim wraps. Who wrote it is what was proven on the way here: a From that names somebody else is a
