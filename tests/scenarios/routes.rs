@@ -355,3 +355,20 @@ fn credentials_do_not_go_where_nothing_may_go() {
     answer(&mut world, peer, &again, "200 OK", "");
     world.assert_quiet();
 }
+
+/// Whoever is known to be silent costs 32 s, of all others one learns at once.
+#[test]
+fn the_silent_ones_come_last_of_all() {
+    let mut world = two();
+    world.server_writes(stanza(1, "juliet"));
+    world.advance(Duration::from_millis(32_100));
+    world.datagrams.retain(|(peer, _)| *peer == hop(2));
+    let (peer, request) = take(&mut world);
+    answer(&mut world, peer, &request, "200 OK", "");
+    // The second one is restarted.
+    world.server_writes(stanza(2, "juliet"));
+    world.input(Input::Unreachable { socket: SocketId(0), peer: hop(2) });
+    let peers: Vec<_> = world.datagrams.drain(..).map(|(peer, _)| peer).collect();
+    assert_eq!(peers, [hop(2), hop(1)]);
+    goes_to(&mut world, 3, "nurse", hop(2));
+}

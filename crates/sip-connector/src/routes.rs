@@ -175,7 +175,11 @@ struct Row {
 enum Standing {
     Good,
     /// Asked last until then.
-    Failed(Instant),
+    Failed {
+        until: Instant,
+        /// It said nothing, and whoever asks it waits for Timer F. Of the others one learns at once.
+        silent: bool,
+    },
     /// Not asked until then.
     HeldOff(Instant),
 }
@@ -309,10 +313,10 @@ impl Routes {
         self.rows.get(usize::from(route.0))
     }
 
-    /// Good ones in their order, then those that have failed, never those that hold us off.
+    /// Good ones in their order, then those that have failed, the silent ones last, never those that hold us off.
     fn choose(&mut self, now: Instant, route: RouteId, begun: Instant, tried: u32) -> Option<Journey> {
         let row = self.rows.get(usize::from(route.0))?;
-        let mut last = None;
+        let (mut unreachable, mut silent) = (None, None);
         for (bit, &id) in row.hops.iter().enumerate() {
             let Some(hop) = self.hops.get_mut(usize::from(id.0)) else { continue };
             if tried & 1 << bit != 0 {
@@ -321,20 +325,21 @@ impl Routes {
             let journey = Journey { route, at: id, begun, tried: tried | 1 << bit };
             match hop.standing {
                 Standing::HeldOff(until) if now < until => {}
-                Standing::Failed(until) if now < until => last = last.or(Some(journey)),
+                Standing::Failed { until, silent: true } if now < until => silent = silent.or(Some(journey)),
+                Standing::Failed { until, .. } if now < until => unreachable = unreachable.or(Some(journey)),
                 Standing::Good => return Some(journey),
                 Standing::HeldOff(_) => {
                     hop.standing = Standing::Good;
                     return Some(journey);
                 }
-                Standing::Failed(_) => {
+                Standing::Failed { silent, .. } => {
                     // This message finds out. The others do not wait for what it finds.
-                    hop.standing = Standing::Failed(now + FAILURE_KEPT);
+                    hop.standing = Standing::Failed { until: now + FAILURE_KEPT, silent };
                     return Some(journey);
                 }
             }
         }
-        last
+        unreachable.or(silent)
     }
 
     /// Where the message is.
@@ -383,14 +388,14 @@ impl Routes {
                 Verdict::Elsewhere(Cause::Unavailable)
             }
             Outcome::Final(_) => {
-                if matches!(hop.standing, Standing::Failed(_)) {
+                if matches!(hop.standing, Standing::Failed { .. }) {
                     hop.change(Standing::Good, NextHopChange::Back, &mut self.news);
                 }
                 Verdict::Over
             }
             // Whoever is silent, it is not the next hop.
             Outcome::TimedOut { heard: true } => {
-                if matches!(hop.standing, Standing::Failed(_)) {
+                if matches!(hop.standing, Standing::Failed { .. }) {
                     hop.change(Standing::Good, NextHopChange::Back, &mut self.news);
                 }
                 Verdict::Over
@@ -422,11 +427,11 @@ impl Hop {
     }
 
     fn fail(&mut self, now: Instant, what: NextHopChange, news: &mut VecDeque<NextHopNews>) {
-        let failed = Standing::Failed(now + FAILURE_KEPT);
+        let failed = Standing::Failed { until: now + FAILURE_KEPT, silent: what == NextHopChange::Silent };
         match self.standing {
             Standing::HeldOff(until) if now < until => {}
             // It is known to fail.
-            Standing::Failed(_) => self.standing = failed,
+            Standing::Failed { .. } => self.standing = failed,
             Standing::Good | Standing::HeldOff(_) => self.change(failed, what, news),
         }
     }
