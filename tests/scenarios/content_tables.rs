@@ -299,7 +299,7 @@ const CPIM_HEADERS: &[(&str, &[Case])] = &[
             Shown(
                 CPIM,
                 "From: Juliet <sip:juliet@sip.example>\n\nContent-Type: text/plain\n\nhi",
-                &["<body>hi</body>"],
+                &["<body>hi</body>", "<nick xmlns='http://jabber.org/protocol/nick'>Juliet</nick>"],
             ),
             Refused(CPIM, "From: <im:iago@sip.example>\n\nContent-Type: text/plain\n\nhi", 403, &[]),
         ],

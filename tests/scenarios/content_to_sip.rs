@@ -101,7 +101,7 @@ fn formatted_text_stands_beside_the_plain_one_where_both_are_taken() {
 fn what_is_wrapped_is_what_linphone_takes() {
     let mut world = taking(&["message/cpim"]);
     let inside = "<nick xmlns='http://jabber.org/protocol/nick'>Romeo M.</nick>\
-        <subject>Gruss</subject><subject xml:lang='en'>a &lt;greeting&gt;\\</subject><body>Hallo</body>";
+        <subject>Gruss</subject><subject xml:lang='en'>a &lt;greeting&gt;\\</subject><thread>t</thread><body>Hallo</body>";
     let (head, body) = sent(&mut world, "", inside);
     assert_eq!(field(&head, "Content-Type"), Some("message/cpim"));
     world = taking(&["message/cpim"]);

@@ -100,7 +100,7 @@ impl Connector {
         let stamp = presented.sent.or(envelope.sent).and_then(|sent| self.delay_stamp(now, sent));
         let sender = parts(from, domain_start).ok_or(Reason::InternalError)?;
         let recipient = parts(to, to_domain_start).ok_or(Reason::InternalError)?;
-        let name = envelope.source_name.as_deref();
+        let name = presented.name.as_deref().or(envelope.source_name.as_deref());
         let nick = name.filter(|_| self.people.is_first_contact(now, &recipient, &sender));
         let mut thread = SmallVec::<[u8; 26]>::new();
         if let Some(Thread::Unnamed(hash)) = envelope.thread {

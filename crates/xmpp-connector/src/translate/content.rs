@@ -11,7 +11,9 @@ use cpim::charset::{self, CharsetError};
 use cpim::coding::{self, CodingError};
 use cpim::mime::{Entity, MimeError};
 use cpim::msgfmt::{self, FormatError};
-use cpim::{Accepts, Disposition, Failure, ImUri, MediaType, Message, Reason, is_for_show, is_language_tag};
+use cpim::{
+    Accepts, Disposition, Failure, ImUri, MediaType, Message, Reason, clean_name, is_for_show, is_language_tag,
+};
 use std::borrow::Cow;
 use time::OffsetDateTime;
 use xmpp::stanza::{Localized, Texts};
@@ -34,6 +36,8 @@ pub struct Presented<'c> {
     pub entity: Option<String>,
     /// `<subject/>`, one for each language.
     pub subjects: Texts<'c>,
+    /// What its sender wants to be called, if it says so.
+    pub name: Option<Cow<'c, str>>,
     /// When the message was sent, if it says so.
     pub sent: Option<OffsetDateTime>,
     /// Characters that XML forbids and that were replaced already.
@@ -57,6 +61,7 @@ impl<'c> Presented<'c> {
             html: own_texts(self.html),
             entity: self.entity,
             subjects: own_texts(self.subjects),
+            name: self.name.map(own),
             sent: self.sent,
             replaced: self.replaced,
         }
@@ -183,16 +188,20 @@ fn hand_on<'o>(
 /// claim that nothing supports. To says nothing new, the request was addressed.
 fn unwrap_cpim<'c>(octets: &'c [u8], source: &ImUri<'_>, accepts: &Accepts) -> Result<Presented<'c>, Failure<'static>> {
     let wrapped = msgfmt::parse(octets).map_err(malformed)?;
+    let mut name = None;
     for from in wrapped.from() {
-        if !from.map_err(malformed)?.names(source) {
+        let from = from.map_err(malformed)?;
+        if !from.names(source) {
             return Err(refused(Reason::Forbidden, "the From of message/cpim is not the sender"));
         }
+        name = name.or_else(|| clean_name(&from.name).map(|name| Cow::Owned(name.into_owned())));
     }
     // We understand the headers of the RFC and vouch for nothing else (RFC 3922 section 4.2.7).
     if wrapped.unmet_requirement(|_, _| false).is_some() {
         return Err(refused(Reason::UnsupportedMedia, "message/cpim requires what is not understood here"));
     }
     let mut presented = content_of(&wrapped.entity, accepts)?;
+    presented.name = name;
     for (language, text) in wrapped.subjects() {
         add_subject(&mut presented.subjects, language.map(Cow::Borrowed), text);
     }
