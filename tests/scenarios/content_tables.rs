@@ -308,7 +308,7 @@ const CPIM_HEADERS: &[(&str, &[Case])] = &[
         "`To`, `cc`",
         &[Shown(
             CPIM,
-            "To: <im:a@b.example>\nTo: <im:c@b.example>\ncc: <im:d@b.example>\n\nContent-Type: text/plain\n\nhi",
+            "To: Somebody <im:a@b.example>\nTo: <im:c@b.example>\ncc: <im:d@b.example>\n\nContent-Type: text/plain\n\nhi",
             &["to='romeo@xmpp.example'", "<body>hi</body>"],
         )],
     ),
