@@ -340,7 +340,7 @@ fn a_message_is_not_sent_again_for_ever() {
     world.assert_quiet();
 }
 
-/// RFC 3261 section 8.1.3.5: 413 would come again for the same body, 416 is about a scheme that is not sip, 420 about
+/// RFC 3261 section 8.1.3.5, where there is one form only: 413 would come again for the same body, 416 is about a scheme that is not sip, 420 about
 /// extensions that nobody required here.
 #[test]
 fn nothing_else_is_sent_again() {

@@ -3,13 +3,13 @@
 //!
 //! ```text
 //!                 401, 407: credentials that were not rejected yet --> the same next hop, with them
-//!   sent ------->  415, 488: a plainer form -------------------------> the same next hop, in it
+//!   sent -------> 415, 488: a plainer form; 413: a shorter one ------> the same next hop, in it
 //!    ^            300 to 302: a Contact that policy allows ----------> there
 //!    |            a failure, where Contacts are left ----------------> to the next of them
 //!    `--- Call-ID, From with its tag, and To stay; CSeq goes up by one, the branch is new
 //! ```
 //!
-//! Everything else is final. 413 would come again for the same body; 416 is about a scheme, and every Request-URI of ours is a
+//! Everything else is final. 416 is about a scheme, and every Request-URI of ours is a
 //! `sip` one; 420 is about extensions, and no request of ours requires any.
 
 use crate::Settings;
@@ -239,6 +239,14 @@ impl Repeats {
             415 | 488 => {
                 let plainer = plainer(forms, course.form, response)?;
                 course.form = plainer;
+                self.counters.plainer += 1;
+                Some(Again::There)
+            }
+            413 => {
+                let mut plainer = forms.iter().enumerate().skip(course.form);
+                let (_, refused) = plainer.next()?;
+                let (shorter, _) = plainer.find(|(_, form)| form.body.len() < refused.body.len())?;
+                course.form = shorter;
                 self.counters.plainer += 1;
                 Some(Again::There)
             }

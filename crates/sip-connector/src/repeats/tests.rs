@@ -97,6 +97,17 @@ fn a_form_that_is_refused_is_followed_by_a_plainer_one() {
     }
 }
 
+/// RFC 3261 section 8.1.3.5: 413 is answered with a shorter body or not at all.
+#[test]
+fn a_body_that_is_too_long_is_followed_by_a_shorter_one() {
+    let with_body = |content_type, body| Form { body, ..form(content_type) };
+    let forms = [with_body("a/b", b"1234"), with_body("c/d", b"1234"), with_body("text/plain", b"123")];
+    let mut stage = Stage::new(&forms, Vec::new());
+    assert_eq!(stage.answered(413, ""), Some(Again::There));
+    assert_eq!((stage.course.form(), stage.course.cseq()), (2, 2));
+    assert_eq!(stage.answered(413, ""), None);
+}
+
 #[test]
 fn a_form_that_is_too_large_for_its_way_is_followed_by_a_plainer_one() {
     let mut stage = Stage::new(&[form("text/html"), form("text/plain")], Vec::new());
