@@ -122,3 +122,35 @@ fn what_has_no_effect_is_mentioned() {
     let told = warned("next_hop = \"tcp:[2001:db8::1]:5060\"", "", "");
     assert!(matches!(&told[..], [one] if one.contains("set sip.advertise_tcp to a name")), "{told:?}");
 }
+
+/// Without `[[sip.trusted]]`, whoever gets the requests for a domain may speak for it, and for no other.
+#[test]
+fn next_hops_speak_for_the_domains_whose_requests_they_get() {
+    let sip = "next_hop = \"udp:192.0.2.1:5060\"";
+    let own = "next_hop = [\"tcp:192.0.2.2:5060\", \"udp:192.0.2.3:5060\", \"udp:192.0.2.1:5070\"]";
+    let config = read(sip, "", own).unwrap();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let next_hops = runtime.block_on(gateway::next_hops::look_up(&config, &gateway::net::Names::new())).unwrap();
+    let settings = gateway::assembly::engine_settings(&config, &next_hops);
+    for (address, may_speak) in [
+        ("192.0.2.1", [true, true]),
+        ("192.0.2.2", [false, true]),
+        ("192.0.2.3", [false, true]),
+        ("192.0.2.4", [false, false]),
+    ] {
+        let address: std::net::IpAddr = address.parse().unwrap();
+        let found = settings.sip.trusted.iter().find(|(network, _)| network.contains(&address));
+        for (domain, may) in ["sip.example", "pbx.example"].into_iter().zip(may_speak) {
+            let permitted = found.is_some_and(|(_, peer)| {
+                let origin = cpim::Origin { side: cpim::Side::Sip, peer: *peer, proof: cpim::Proof::SourceNetwork };
+                let from = cpim::ImUri::parse(&format!("im:juliet@{domain}")).unwrap().into_owned();
+                let to = cpim::ImUri::parse("im:romeo@xmpp.example").unwrap();
+                settings.relay.policy.permit(&origin, &from, &to).is_ok()
+            });
+            assert_eq!(permitted, may, "{address} for {domain}");
+        }
+    }
+    // The components have names of their own.
+    let links: Vec<_> = settings.xmpp.links.iter().map(|link| link.peer).collect();
+    assert!(settings.sip.trusted.iter().all(|(_, peer)| !links.contains(peer)), "{links:?}");
+}
