@@ -8,9 +8,9 @@ use entente_tests::world::{World, response};
 fn taking(types: &[&str]) -> World {
     World::with(|settings| {
         let accepts = Accepts::new(types).expect("types");
-        let html = accepts.takes(&cpim::MediaType::HTML);
-        settings.sip.accepted = AcceptedBy::new(vec![(DomainPattern::Exactly("sip.example".into()), accepts)]);
-        settings.xmpp.html_is_taken = html;
+        let accepted = AcceptedBy::new(vec![(DomainPattern::Exactly("sip.example".into()), accepts)]);
+        settings.xmpp.foreign = accepted.clone();
+        settings.sip.accepted = accepted;
     })
 }
 

@@ -144,7 +144,7 @@ fn what_is_taken_counts_for_what_comes() {
     let taking = |types: &[&str]| AcceptedBy::new(vec![(DomainPattern::Any, Accepts::new(types).expect("types"))]);
     turn_to(&mut world, |settings| {
         settings.xmpp.accepted = taking(&["image/*"]);
-        settings.xmpp.html_is_taken = true;
+        settings.xmpp.foreign = taking(&["text/html"]);
         settings.sip.accepted = taking(&["text/html"]);
     });
     world.proxy_sends(image(2));

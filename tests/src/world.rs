@@ -90,7 +90,6 @@ pub fn settings() -> engine::Settings {
             ask_receipts: false,
             accepted: cpim::AcceptedBy::default(),
             foreign: cpim::AcceptedBy::default(),
-            html_is_taken: false,
             content_limit: 65_535 * cpim::coding::GROWTH,
         },
         late_failure: LateFailure::Text,

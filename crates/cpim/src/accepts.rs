@@ -67,11 +67,6 @@ impl AcceptedBy {
     pub fn of(&self, domain: &str) -> &Accepts {
         self.rows.iter().find(|(row, _)| row.matches(domain)).map_or(&PLAIN_TEXT, |(_, accepts)| accepts)
     }
-
-    /// Whether anybody takes this type.
-    pub fn anybody_takes(&self, media_type: &MediaType<'_>) -> bool {
-        self.rows.iter().any(|(_, accepts)| accepts.takes(media_type))
-    }
 }
 
 #[cfg(test)]
@@ -113,6 +108,5 @@ mod tests {
         assert!(table.of("plain.example").is_plain_text());
         assert_eq!(table.of("other.example"), &html);
         assert!(AcceptedBy::default().of("other.example").is_plain_text());
-        assert!(table.anybody_takes(&media_type("text/html")) && !table.anybody_takes(&media_type("image/png")));
     }
 }

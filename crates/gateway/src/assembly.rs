@@ -4,7 +4,7 @@ use crate::config::{Account, Config, Domain, LargeRequests, LateFailure, Numbers
 use crate::driver::Hosted;
 use crate::next_hops::NextHops;
 use crate::telemetry::Metrics;
-use cpim::{AcceptedBy, DomainPattern, MediaType, PeerId, Policy, Presentation, Presentations, Side};
+use cpim::{AcceptedBy, DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
 use engine::Engine;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
@@ -64,7 +64,6 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
             ask_receipts: config.answers.ask_receipts,
             accepted: accepted(&config.xmpp_domains),
             foreign: accepted(&config.sip_domains),
-            html_is_taken: accepted(&config.sip_domains).anybody_takes(&MediaType::HTML),
             content_limit: config.sip.limits.message * cpim::coding::GROWTH,
         },
         late_failure: match config.answers.late_failure {

@@ -3,7 +3,7 @@
 use crate::translate::message::{self, Abstracted, Context, Meaning, Silence};
 use crate::translate::{address, error, language, offered};
 use crate::{Bounce, Connector, Event};
-use cpim::{Failure, Incoming, InstantInbox, MaxForwards, Reason, Status, TransId, is_language_tag};
+use cpim::{Failure, Incoming, InstantInbox, MaxForwards, MediaType, Reason, Status, TransId, is_language_tag};
 use std::borrow::Cow;
 use std::time::Instant;
 use turn::Output;
@@ -43,7 +43,8 @@ impl Connector {
         let context = Context { presentations: &self.settings.presentations, calendar: &self.calendar };
         match message::to_cpim(&message, context) {
             Meaning::Operation(mut abstracted) => {
-                let html = self.settings.html_is_taken;
+                let taken = self.settings.foreign.of(abstracted.destination.domain());
+                let html = !taken.is_plain_text() && taken.takes(&MediaType::HTML);
                 abstracted.content.alternatives = offered::alternatives(&message, &abstracted.content, html);
                 self.on_text(now, index, home, message, abstracted)
             }

@@ -57,10 +57,9 @@ pub struct Settings {
     pub ask_receipts: bool,
     /// What users of XMPP domains are known to take beside what every client shows.
     pub accepted: AcceptedBy,
-    /// What users of the other world are known to take, for who asks what a device of theirs can.
+    /// What users of the other world are known to take: whether XHTML-IM is worth being read, and what is said of their
+    /// devices.
     pub foreign: AcceptedBy,
-    /// Some user of SIP is known to take HTML, so that XHTML-IM is worth being read.
-    pub html_is_taken: bool,
     /// Octets that a content may have once it is decoded.
     pub content_limit: usize,
 }
@@ -207,7 +206,6 @@ impl Connector {
             ask_receipts,
             accepted,
             foreign,
-            html_is_taken,
             content_limit,
         } = settings;
         for (link, new) in self.links.iter_mut().zip(links) {
@@ -221,7 +219,6 @@ impl Connector {
         self.settings.ask_receipts = ask_receipts;
         self.settings.accepted = accepted;
         self.settings.foreign = foreign;
-        self.settings.html_is_taken = html_is_taken;
         self.settings.content_limit = content_limit;
     }
 
