@@ -343,10 +343,10 @@ const CPIM_HEADERS: &[(&str, &[Case])] = &[
 
 /// One tag more than an HTML text may have.
 const LONG_HTML: &str = {
-    const TAGS: [u8; 513 * 3] = {
-        let mut tags = [b'<'; 513 * 3];
+    const TAGS: [u8; 257 * 3] = {
+        let mut tags = [b'<'; 257 * 3];
         let mut index = 0;
-        while index < 513 {
+        while index < 257 {
             tags[index * 3 + 1] = b'i';
             tags[index * 3 + 2] = b'>';
             index += 1;

@@ -6,7 +6,7 @@
 mod multipart;
 
 use super::e2e;
-use super::xhtml::{self, Formatted, HtmlError};
+use super::xhtml::{self, Budget, Formatted, HtmlError};
 use cpim::charset::{self, CharsetError};
 use cpim::coding::{self, CodingError};
 use cpim::mime::{Entity, MimeError};
@@ -156,7 +156,7 @@ fn shown_or_handed_on<'c>(
 ) -> Result<Presented<'c>, Failure<'static>> {
     match media_type {
         Some(media_type) if media_type.is_secured() => hand_on(octets, media_type, disposition),
-        media_type => match (shown(octets, media_type, 0), media_type) {
+        media_type => match (shown(octets, media_type, 0, &mut Budget::default()), media_type) {
             (Err(failure), Some(media_type)) if failure.text.is_none() && accepts.takes(media_type) => {
                 hand_on(octets, media_type, disposition)
             }
@@ -218,7 +218,7 @@ fn content_of<'c>(entity: &Entity<'c>, accepts: &Accepts) -> Result<Presented<'c
             let octets = entity.decoded_body().map_err(unreadable)?;
             shown_or_handed_on(&octets, Some(&media_type), disposition, accepts).map(Presented::into_owned)
         }
-        _ => part(entity, 0),
+        _ => part(entity, 0, &mut Budget::default()),
     }
 }
 
@@ -231,7 +231,7 @@ fn add_subject<'c>(subjects: &mut Texts<'c>, language: Option<Cow<'c, str>>, tex
 }
 
 /// What an entity shows.
-fn part<'c>(entity: &Entity<'c>, depth: usize) -> Result<Presented<'c>, Failure<'static>> {
+fn part<'c>(entity: &Entity<'c>, depth: usize, budget: &mut Budget) -> Result<Presented<'c>, Failure<'static>> {
     let media_type = match entity.media_type() {
         None => None,
         Some(known) => Some(known.ok_or_else(|| refused(Reason::BadRequest, "unreadable Content-Type"))?),
@@ -240,8 +240,8 @@ fn part<'c>(entity: &Entity<'c>, depth: usize) -> Result<Presented<'c>, Failure<
         return Err(refused(Reason::UnsupportedMedia, "a body part is encoded"));
     }
     let mut presented = match entity.decoded_body().map_err(unreadable)? {
-        Cow::Borrowed(octets) => shown(octets, media_type.as_ref(), depth)?,
-        Cow::Owned(octets) => shown(&octets, media_type.as_ref(), depth)?.into_owned(),
+        Cow::Borrowed(octets) => shown(octets, media_type.as_ref(), depth, budget)?,
+        Cow::Owned(octets) => shown(&octets, media_type.as_ref(), depth, budget)?.into_owned(),
     };
     if presented.language.is_none() {
         presented.language = entity.language().map(Cow::Borrowed);
@@ -254,23 +254,24 @@ fn shown<'c>(
     octets: &'c [u8],
     media_type: Option<&MediaType<'_>>,
     depth: usize,
+    budget: &mut Budget,
 ) -> Result<Presented<'c>, Failure<'static>> {
     let Some(media_type) = media_type else { return plain(octets, None).map(Presented::text) };
     let charset = media_type.param("charset");
     if media_type.is("text", "plain") {
         plain(octets, charset.as_deref()).map(Presented::text)
     } else if media_type.is("text", "html") {
-        html(&plain(octets, charset.as_deref())?)
+        html(&plain(octets, charset.as_deref())?, budget)
     } else if media_type.is_a("multipart") && !media_type.is_secured() && depth < DEEPEST {
-        multipart::shown(octets, media_type, depth + 1)
+        multipart::shown(octets, media_type, depth + 1, budget)
     } else {
         Err(Reason::UnsupportedMedia.into())
     }
 }
 
 /// RFC 7572 section 7, XEP-0071 section 4: the text alone is the body, its format stands beside it.
-fn html<'o>(text: &str) -> Result<Presented<'o>, Failure<'static>> {
-    let Formatted { markup, text, replaced } = xhtml::from_html(text).map_err(|error| match error {
+fn html<'o>(text: &str, budget: &mut Budget) -> Result<Presented<'o>, Failure<'static>> {
+    let Formatted { markup, text, replaced } = xhtml::from_html(text, budget).map_err(|error| match error {
         HtmlError::TooMuch => refused(Reason::TooLarge, "too long or too much markup for an HTML text"),
         HtmlError::Unreadable => refused(Reason::UnsupportedMedia, "the HTML text cannot be read"),
     })?;

@@ -6,7 +6,7 @@ use std::borrow::Cow;
 use xmpp::stanza::{Localized, Message};
 
 /// Other forms of one text that are looked at. A stanza with more of them is no text for people.
-const MOST: usize = 8;
+const MOST: usize = 4;
 
 /// The further bodies of a stanza, each with its language, and where `html` is set, because somebody takes it, what is left of
 /// its XHTML-IM as HTML. `content` holds one of the bodies already.

@@ -16,11 +16,11 @@ use filter::Filter;
 use std::sync::LazyLock;
 use xml::{Event, Limits, Reader, StreamNamespaces};
 
-/// Octets of an HTML text that is read.
+/// Octets of HTML that are read in one message.
 pub const LONGEST: usize = 32 * 1024;
-/// Tags in it. Each paragraph of HTML begins again whatever format was not ended before, so that work and memory grow with
+/// Tags in them. Each paragraph of HTML begins again whatever format was not ended before, so that work and memory grow with
 /// the square of this.
-pub const MOST_TAGS: usize = 512;
+pub const MOST_TAGS: usize = 256;
 
 /// A text with its format.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -36,7 +36,7 @@ pub struct Formatted {
 /// Why an HTML text cannot be shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum HtmlError {
-    /// Longer than [`LONGEST`], or more tags than [`MOST_TAGS`].
+    /// More than the [`Budget`] has left.
     #[error("too long or too much markup for an HTML text")]
     TooMuch,
     /// What was made of it is no XML, which is our fault.
@@ -44,11 +44,35 @@ pub enum HtmlError {
     Unreadable,
 }
 
-/// Reads an HTML text.
-pub fn from_html(html: &str) -> Result<Formatted, HtmlError> {
-    if html.len() > LONGEST || html.bytes().filter(|&octet| octet == b'<').count() > MOST_TAGS {
-        return Err(HtmlError::TooMuch);
+/// What is left of [`LONGEST`] and [`MOST_TAGS`] for further HTML in the same message.
+#[derive(Clone, Copy, Debug)]
+pub struct Budget {
+    octets: usize,
+    tags: usize,
+}
+
+impl Default for Budget {
+    fn default() -> Self {
+        Self { octets: LONGEST, tags: MOST_TAGS }
     }
+}
+
+impl Budget {
+    fn spend(&mut self, html: &str, tags: usize) -> Result<(), HtmlError> {
+        let octets = self.octets.checked_sub(html.len()).ok_or(HtmlError::TooMuch)?;
+        let tags = self.tags.checked_sub(tags).ok_or(HtmlError::TooMuch)?;
+        *self = Self { octets, tags };
+        Ok(())
+    }
+}
+
+fn count_tags(markup: &str) -> usize {
+    markup.bytes().filter(|&octet| octet == b'<').count()
+}
+
+/// Reads an HTML text.
+pub fn from_html(html: &str, budget: &mut Budget) -> Result<Formatted, HtmlError> {
+    budget.spend(html, count_tags(html))?;
     let clean = SANITIZER.clean(html).to_string();
     let (xml, replaced) = into_xml(&clean);
     let read = read(&xml);
@@ -57,9 +81,11 @@ pub fn from_html(html: &str) -> Result<Formatted, HtmlError> {
     Ok(Formatted { markup, text, replaced })
 }
 
-/// The HTML of a `<body/>` of XHTML-IM, as [`xmpp::stanza::Message::html`] holds it. `None` where it does not say all that
-/// `body` says: who shows the one does not show the other (XEP-0071 section 8 rule 2).
+/// The HTML of a `<body/>` of XHTML-IM, as [`xmpp::stanza::Message::html`] holds it. `None` where it is too much, or does not say all
+/// that `body` says: who shows the one does not show the other (XEP-0071 section 8 rule 2).
 pub fn to_html(markup: &str, body: &str) -> Option<String> {
+    // Here each element has a tag at its end too.
+    Budget::default().spend(markup, count_tags(markup) / 2).ok()?;
     let (markup, text) = read(markup).ok()?;
     let html = SANITIZER.clean(&markup).to_string();
     (!html.is_empty() && says_all(&text, body)).then_some(html)

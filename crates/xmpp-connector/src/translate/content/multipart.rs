@@ -1,6 +1,7 @@
 //! What is shown of several parts (RFC 5621, RFC 2046 section 5.1, RFC 2387).
 
 use super::{Presented, is_unknown, part, refused, unreadable};
+use crate::translate::xhtml::Budget;
 use cpim::mime::{self, Entity};
 use cpim::{Failure, MediaType, Reason, is_for_show};
 use std::borrow::Cow;
@@ -11,21 +12,22 @@ pub(super) fn shown<'c>(
     octets: &'c [u8],
     media_type: &MediaType<'_>,
     depth: usize,
+    budget: &mut Budget,
 ) -> Result<Presented<'c>, Failure<'static>> {
     let parts = mime::parts(octets, media_type).map_err(unreadable)?;
     if media_type.is("multipart", "alternative") {
-        alternative(&parts, depth)
+        alternative(&parts, depth, budget)
     } else if media_type.is("multipart", "related") {
-        related(&parts, media_type.param("start").as_deref(), depth)
+        related(&parts, media_type.param("start").as_deref(), depth, budget)
     } else {
-        mixed(&parts, depth)
+        mixed(&parts, depth, budget)
     }
 }
 
 /// One text in several forms, the richest last (RFC 5621 section 6.1). A stanza can hold several: the plain text as body,
 /// HTML as its format, and plain texts in other languages; of what remains only the last that can be shown. What the parts
 /// say of their handling does not count (section 8.3).
-fn alternative<'c>(parts: &[Entity<'c>], depth: usize) -> Result<Presented<'c>, Failure<'static>> {
+fn alternative<'c>(parts: &[Entity<'c>], depth: usize, budget: &mut Budget) -> Result<Presented<'c>, Failure<'static>> {
     let is = |entity: &Entity<'c>, main: &str, sub: &str| match entity.media_type() {
         None => (main, sub) == ("text", "plain"),
         Some(media_type) => media_type.is_some_and(|media_type| media_type.is(main, sub)),
@@ -40,7 +42,7 @@ fn alternative<'c>(parts: &[Entity<'c>], depth: usize) -> Result<Presented<'c>, 
         if best.is_some() && !is_text(&entity) {
             break;
         }
-        match (part(entity, depth), &mut best) {
+        match (part(entity, depth, budget), &mut best) {
             (Ok(presented), None) => best = Some(presented),
             (Ok(presented), Some(best)) => join(best, presented),
             (Err(other), _) if failure.text.is_none() => failure = other,
@@ -74,10 +76,10 @@ fn join<'c>(best: &mut Presented<'c>, other: Presented<'c>) {
 
 /// All parts that can be shown, one below the other, without their format. A part that cannot is left out only where it says
 /// that it may be (RFC 5621 section 8.4).
-fn mixed<'c>(parts: &[Entity<'c>], depth: usize) -> Result<Presented<'c>, Failure<'static>> {
+fn mixed<'c>(parts: &[Entity<'c>], depth: usize, budget: &mut Budget) -> Result<Presented<'c>, Failure<'static>> {
     let mut all: Option<Presented<'c>> = None;
     for entity in parts {
-        match (shown_part(entity, depth), &mut all) {
+        match (shown_part(entity, depth, budget), &mut all) {
             (Ok(presented), None) => all = Some(presented),
             (Ok(presented), Some(all)) => {
                 all.body.to_mut().push('\n');
@@ -94,7 +96,12 @@ fn mixed<'c>(parts: &[Entity<'c>], depth: usize) -> Result<Presented<'c>, Failur
 
 /// A compound whose root is shown (RFC 2387). The other parts belong to it and are not shown on their own (RFC 5621 section
 /// 7.3); one that says that it is required is missed.
-fn related<'c>(parts: &[Entity<'c>], start: Option<&[u8]>, depth: usize) -> Result<Presented<'c>, Failure<'static>> {
+fn related<'c>(
+    parts: &[Entity<'c>],
+    start: Option<&[u8]>,
+    depth: usize,
+    budget: &mut Budget,
+) -> Result<Presented<'c>, Failure<'static>> {
     let is_start = |entity: &&Entity<'c>| start.is_some() && entity.field("Content-ID") == start;
     let root = parts.iter().find(is_start).or(parts.first()).ok_or(Reason::BadRequest)?;
     let is_missed =
@@ -102,14 +109,14 @@ fn related<'c>(parts: &[Entity<'c>], start: Option<&[u8]>, depth: usize) -> Resu
     if parts.iter().any(is_missed) {
         return Err(refused(Reason::UnsupportedMedia, "a required part of multipart/related cannot be shown"));
     }
-    shown_part(root, depth)
+    shown_part(root, depth, budget)
 }
 
-fn shown_part<'c>(entity: &Entity<'c>, depth: usize) -> Result<Presented<'c>, Failure<'static>> {
+fn shown_part<'c>(entity: &Entity<'c>, depth: usize, budget: &mut Budget) -> Result<Presented<'c>, Failure<'static>> {
     if !is_for_show(entity.disposition(), entity.media_type().flatten().as_ref()) {
         return Err(Reason::UnsupportedMedia.into());
     }
-    part(entity, depth)
+    part(entity, depth, budget)
 }
 
 fn is_optional(entity: &Entity<'_>) -> bool {

@@ -166,3 +166,12 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn the_work_for_all_html_in_a_message_is_bounded() {
+    let part = |tags: usize| format!("--b\r\nContent-Type: text/html\r\n\r\nx{}\r\n", "<i>".repeat(tags));
+    let body = |tags: usize| part(tags).repeat(4) + "--b--";
+    let most = xhtml::MOST_TAGS / 4;
+    assert_eq!(shown("multipart/mixed;boundary=b", None, body(most).as_bytes()).as_deref(), Ok("x\nx\nx\nx"));
+    assert_eq!(shown("multipart/mixed;boundary=b", None, body(most + 1).as_bytes()), Err(Reason::TooLarge));
+}

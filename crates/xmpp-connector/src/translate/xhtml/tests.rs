@@ -2,7 +2,7 @@ use super::*;
 use proptest::prelude::*;
 
 fn formatted(html: &str) -> (String, String) {
-    let formatted = from_html(html).unwrap();
+    let formatted = from_html(html, &mut Budget::default()).unwrap();
     assert_conforms(&formatted.markup);
     (formatted.markup, formatted.text)
 }
@@ -212,16 +212,20 @@ fn nothing_that_runs_or_loads_crosses() {
 
 #[test]
 fn characters_that_xml_forbids_are_replaced_and_counted() {
-    let formatted = from_html("a\x01b<i title='\x02'>\u{fffe}</i>&#11;").unwrap();
+    let formatted = from_html("a\x01b<i title='\x02'>\u{fffe}</i>&#11;", &mut Budget::default()).unwrap();
     assert_eq!(formatted.markup, "a\u{fffd}b<em>\u{fffd}</em>\u{fffd}");
     assert_eq!((&*formatted.text, formatted.replaced), ("a\u{fffd}b\u{fffd}\u{fffd}", 3));
 }
 
 #[test]
 fn work_and_depth_are_bounded() {
-    assert_eq!(from_html(&"x".repeat(LONGEST + 1)), Err(HtmlError::TooMuch));
-    assert_eq!(from_html(&"x".repeat(LONGEST)).unwrap().text.len(), LONGEST);
-    assert_eq!(from_html(&"<i>".repeat(MOST_TAGS + 1)), Err(HtmlError::TooMuch));
+    assert_eq!(from_html(&"x".repeat(LONGEST + 1), &mut Budget::default()), Err(HtmlError::TooMuch));
+    assert_eq!(from_html(&"x".repeat(LONGEST), &mut Budget::default()).unwrap().text.len(), LONGEST);
+    assert_eq!(from_html(&"<i>".repeat(MOST_TAGS + 1), &mut Budget::default()), Err(HtmlError::TooMuch));
+    let mut budget = Budget::default();
+    assert!(from_html(&"<i>".repeat(MOST_TAGS / 2 + 1), &mut budget).is_ok());
+    assert_eq!(from_html(&"<i>".repeat(MOST_TAGS / 2), &mut budget), Err(HtmlError::TooMuch), "it is for all together");
+    assert!(from_html(&"<i>".repeat(MOST_TAGS / 2 - 1), &mut budget).is_ok());
     let (markup, text) = formatted(&(format!("{}x", "<em>".repeat(MOST_TAGS))));
     assert_eq!((markup.matches("<em>").count(), &*text), (32, "x"));
     let (markup, text) = formatted(&(format!("{}x", "<blockquote>".repeat(MOST_TAGS))));
@@ -230,7 +234,7 @@ fn work_and_depth_are_bounded() {
     let formats: String = (0..MOST_TAGS / 2).map(|n| format!("<b a={n}>")).collect();
     let hostile = format!("<p>{formats}</p>{}", "<p>x".repeat(MOST_TAGS / 2 - 2));
     let (markup, _) = formatted(&hostile);
-    assert!(markup.len() < 400_000, "{}", markup.len());
+    assert!(markup.len() < 120_000, "{}", markup.len());
     let (_, text) = formatted(&format!("<a {}>x</a>", "b ".repeat(LONGEST / 2 - 10)));
     assert_eq!(text, "x");
 }
@@ -251,6 +255,18 @@ fn xhtml_becomes_html_without_what_is_hostile() {
     for nothing in ["<body></body>", "<body> \n</body>", "<body><script>x</script></body>", "<body>", "text", ""] {
         assert_eq!(to_html(nothing, ""), None, "{nothing}");
     }
+}
+
+#[test]
+fn xhtml_that_is_too_much_is_left_out() {
+    let paragraphs = |count: usize| format!("<body>{}</body>", "<p>x</p>".repeat(count));
+    assert!(to_html(&paragraphs(MOST_TAGS - 1), "x").is_some());
+    assert_eq!(to_html(&paragraphs(MOST_TAGS), "x"), None);
+    assert_eq!(to_html(&format!("<body>{}</body>", "x".repeat(LONGEST)), "x"), None);
+    // Formats that HTML begins again in each paragraph.
+    let formats = ["<em>", "</em>"].map(|tag| tag.repeat(30));
+    let hostile = format!("<body><p>{}{}{}</p></body>", formats[0], "<p>x</p>".repeat(200), formats[1]);
+    assert!(to_html(&hostile, "x").is_some_and(|html| html.len() < 100_000));
 }
 
 /// The plain bodies of the examples of XEP-0071 section 9, and others.
@@ -288,7 +304,7 @@ proptest! {
     fn whatever_comes_is_well_formed_and_conforms(
         html in "(<(p|b|i|a|li|ul|table|td|svg|math|script|img|br|/p|/b|/i|/a|/ul|!--|!\\[CDATA\\[)( (href|src|style|on|x)=('|\"|)[a-z:;()\"' ]{0,8})?>?|[ -~]{0,6}|\\PC|\u{0}|\u{1}|&[a-z#0-9]{1,5};){0,24}"
     ) {
-        if let Ok(formatted) = from_html(&html) {
+        if let Ok(formatted) = from_html(&html, &mut Budget::default()) {
             assert_conforms(&formatted.markup);
             // What was made of HTML is XHTML-IM as it is.
             let again = format!("<body>{}</body>", formatted.markup);
@@ -298,7 +314,7 @@ proptest! {
 
     #[test]
     fn any_characters_are_text(html in any::<String>()) {
-        if let Ok(formatted) = from_html(&html) {
+        if let Ok(formatted) = from_html(&html, &mut Budget::default()) {
             assert_conforms(&formatted.markup);
         }
     }
