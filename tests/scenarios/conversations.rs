@@ -191,6 +191,26 @@ fn a_device_that_bounces_is_written_to_no_more() {
     assert_eq!(attribute(&answers(&mut world, 2, None), "to"), Some("romeo@xmpp.example"));
 }
 
+/// ejabberd bounces late, from a process of its own.
+#[test]
+fn a_device_that_bounces_late_is_written_to_no_more() {
+    let mut world = World::new();
+    writes(&mut world, "orchard", "chat", "");
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hi"));
+    let answer = world.take_stanza().expect("the message");
+    while let Some(ping) = world.take_stanza() {
+        world.server_writes(ping);
+    }
+    assert_eq!(world.take_statuses(), [202]);
+    let id = attribute(&answer, "id").expect("an id");
+    world.server_writes(format!(
+        "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
+         <service-unavailable xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+    ));
+    assert_eq!(world.engine.counters().late_failures, 1);
+    assert_eq!(attribute(&answers(&mut world, 2, None), "to"), Some("romeo@xmpp.example"));
+}
+
 #[test]
 fn a_device_is_named_in_both_worlds() {
     let mut world = World::new();

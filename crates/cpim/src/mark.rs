@@ -148,6 +148,9 @@ mod tests {
         let accented = marker.mark(&TransId::new(b"t1"), 1, &upper, &romeo);
         let known = marker.provenance(accented.as_bytes(), &lower, &romeo);
         assert_eq!(known, Provenance::Ours { pass: 1, same_addresses: true }, "as the JID comes back");
+        let with_thread = format!("{}.thread@gw.example", mark.as_str()).into_bytes();
+        let again = Provenance::Ours { pass: 1, same_addresses: true };
+        assert_eq!(marker.provenance(&with_thread, &juliet, &romeo), again, "what follows does not matter");
         assert_eq!(other.provenance(&call_id, &juliet, &romeo), Provenance::Foreign);
         assert_eq!(marker.provenance(b"short", &juliet, &romeo), Provenance::Foreign);
         for place in 0..25 {

@@ -140,10 +140,11 @@ impl Connector {
             }
             None => Reason::Undefined.into(),
         };
+        // However late it comes: the device has nothing to do with this message, nor with the next one.
+        if let (Ok(from), Ok(to)) = (JidParts::parse_stamped(&from), JidParts::parse(&to)) {
+            self.people.is_gone(now, &from, &to);
+        }
         if let Some(operation) = self.copies.find(&id, Some(&from)) {
-            if let (Ok(from), Ok(to)) = (JidParts::parse_stamped(&from), JidParts::parse(&to)) {
-                self.people.is_gone(now, &from, &to);
-            }
             self.copies.conclude(now, operation);
             return Event::Concluded(operation, Status::Failure(failure));
         }
