@@ -33,7 +33,7 @@ pub const LONGEST_HOLD_OFF: Duration = Duration::from_secs(600);
 pub const LONGEST_JOURNEY: Duration = Duration::from_secs(100);
 /// A next hop that has refused a connection for a large request is not asked for one again for so long.
 const REFUSAL_KEPT: Duration = Duration::from_secs(60);
-/// The MTU of a path of which none is known: with [`MTU_RESERVE`] taken off, the 1300 bytes of RFC 3261 18.1.1 and RFC 3428
+/// The MTU of a path of which none is known: with `MTU_RESERVE` taken off, the 1300 bytes of RFC 3261 18.1.1 and RFC 3428
 /// section 8.
 pub const USUAL_MTU: u16 = 1500;
 /// By so much a request stays below the MTU, for what is added to it on the way (the same sections).

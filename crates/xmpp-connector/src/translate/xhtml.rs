@@ -5,7 +5,7 @@
 //!  XHTML-IM   ->  strict reader  ->  Filter  ->  ammonia
 //! ```
 //!
-//! The [`Filter`] knows what XHTML-IM recommends (XEP-0071 section 7.8) and writes that and nothing else, well-formed whatever
+//! The filter knows what XHTML-IM recommends (XEP-0071 section 7.8) and writes that and nothing else, well-formed whatever
 //! comes, and beside it the text alone. What it does not know it leaves out and keeps the text of it; of scripts, styles and
 //! embedded objects not even that.
 
