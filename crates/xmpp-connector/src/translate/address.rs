@@ -140,7 +140,8 @@ fn write(
     out: &mut Vec<u8>,
 ) -> Result<usize, AddressError> {
     let escaped = match local.strip_prefix(NOT_ESCAPED) {
-        Some(raw) if !is_escaping(raw) => Cow::Borrowed(raw),
+        // Nor may it become one when its case is folded, as `\2F` does.
+        Some(raw) if !is_escaping(raw) && !is_escaping(&fold_case(raw)) => Cow::Borrowed(raw),
         _ => escape_local(local).map_err(|_| AddressError::Malformed)?,
     };
     let normal = normalise(&escaped)?;
@@ -172,6 +173,16 @@ mod tests {
             shown_as: if rule == Rule::Same { "".into() } else { "gw.xmpp.example".into() },
             rule,
         }])
+    }
+
+    #[test]
+    fn what_would_become_an_escape_by_its_case_is_no_user() {
+        for (local, written) in [(" a\\5cb", Ok("a\\5cb@x.example")), (" \\2F", Err(AddressError::Malformed))] {
+            let address = ImUri::from_parts(local.to_owned().into(), "x.example".into()).unwrap();
+            let mut out = Vec::new();
+            let found = write_native(&address, &mut out).map(|_| String::from_utf8(out).unwrap());
+            assert_eq!(found.as_deref().map_err(|error| *error), written);
+        }
     }
 
     #[test]
