@@ -154,6 +154,24 @@ fn who_refuses_a_form_gets_a_plainer_one() {
     }
 }
 
+/// RFC 7572 section 6: a way that takes 1300 bytes. The format is what is given up first.
+#[test]
+fn a_form_that_is_too_long_for_the_way_is_followed_by_a_plainer_one() {
+    let mut world = World::with(|settings| {
+        let accepts = Accepts::new(["multipart/alternative", "text/html"]).expect("types");
+        let accepted = AcceptedBy::new(vec![(DomainPattern::Any, accepts)]);
+        settings.xmpp.foreign = accepted.clone();
+        settings.sip.accepted = accepted;
+        for route in &mut settings.sip.routes {
+            route.congestion_safe = false;
+        }
+    });
+    let long = "x".repeat(500);
+    let inside = FORMATTED.replace("Hi there", &long).replace("Hi <strong>there", &format!("<strong>{long}"));
+    let (head, body) = sent(&mut world, "", &inside);
+    assert_eq!((field(&head, "Content-Type"), &*body), (Some("text/plain;charset=utf-8"), &*long));
+}
+
 fn e2e(entity: &str) -> String {
     let entity = entity.replace("]]>", "]]]]><![CDATA[>");
     format!("<body>secret</body><e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'><![CDATA[{entity}]]></e2e>")
