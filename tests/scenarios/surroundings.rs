@@ -135,6 +135,31 @@ fn of_several_stamps_the_oldest_counts() {
     }
 }
 
+/// Moments that no calendar of SIP has, or none at all.
+#[test]
+fn a_moment_out_of_all_time_says_nothing() {
+    let mut world = World::new();
+    for stamp in [
+        "9999-12-31T23:59:59-23:59",
+        "0000-01-01T00:00:00+23:59",
+        "0001-01-01T00:00:00Z",
+        "99999-01-01T00:00:00Z",
+        "-1",
+        "",
+    ] {
+        let inside = format!("<body>hi</body><delay xmlns='urn:xmpp:delay' stamp='{stamp}'/>");
+        assert_eq!(header(&request(&mut world, &stanza(&inside)), "Date"), None, "{stamp}");
+    }
+    let amp = "<amp xmlns='http://jabber.org/protocol/amp'><rule condition='expire-at' action='drop' \
+        value='9999-12-31T23:59:59-23:59'/></amp>";
+    let sent = request(&mut world, &stanza(&format!("<body>hi</body>{amp}")));
+    assert_eq!(header(&sent, "Expires"), Some("4294967295"), "{sent}");
+    for (n, date) in ["Fri, 31 Dec 9999 23:59:59 -2359", "Sat, 01 Jan 0000 00:00:00 +2359"].into_iter().enumerate() {
+        world.proxy_sends(with_lines(n as u32, &format!("Date: {date}\r\nExpires: 4294967295\r\n")));
+        assert!(message_in(&mut world).contains("<body>hi</body>"), "{date}");
+    }
+}
+
 /// XEP-0131 section 5.5: it informs, and does nothing.
 #[test]
 fn a_ttl_neither_drops_nor_routes() {

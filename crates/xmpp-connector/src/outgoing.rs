@@ -71,7 +71,7 @@ impl Connector {
         if now - sent <= UNREMARKABLE_DELAY {
             return None;
         }
-        sent.to_offset(UtcOffset::UTC).format(&Rfc3339).ok()
+        sent.checked_to_offset(UtcOffset::UTC)?.format(&Rfc3339).ok()
     }
 
     fn write_copy(

@@ -9,9 +9,13 @@ pub fn parse(value: &[u8]) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(std::str::from_utf8(value).ok()?.trim(), &Rfc2822).ok()
 }
 
-/// Appends a date as it stands in a Date, in whole seconds.
+/// The same moment in GMT, if a Date can say it: its years have four digits.
+pub fn writable(date: OffsetDateTime) -> Option<OffsetDateTime> {
+    date.checked_to_offset(UtcOffset::UTC).filter(|date| (1000..=9999).contains(&date.year()))
+}
+
+/// Appends a [`writable`] date as it stands in a Date, in whole seconds.
 pub fn write(date: OffsetDateTime, out: &mut Vec<u8>) {
-    let date = date.to_offset(UtcOffset::UTC);
     let (weekday, month) = (date.weekday().to_string(), date.month().to_string());
     out.extend(weekday.bytes().take(3));
     out.extend_from_slice(b", ");
@@ -19,7 +23,6 @@ pub fn write(date: OffsetDateTime, out: &mut Vec<u8>) {
     out.push(b' ');
     out.extend(month.bytes().take(3));
     out.push(b' ');
-    // A year before 1000 or after 9999 is nobody's; its digits are what they are.
     decimal(u64::from(date.year().unsigned_abs()), out);
     for (separator, part) in [(b' ', date.hour()), (b':', date.minute()), (b':', date.second())] {
         out.push(separator);
@@ -46,11 +49,11 @@ mod tests {
         ] {
             assert_eq!(parse(text.as_bytes()), Some(date), "{text}");
             let mut out = Vec::new();
-            write(date, &mut out);
+            write(writable(date).unwrap(), &mut out);
             assert_eq!(String::from_utf8(out).unwrap(), text);
         }
         let mut out = Vec::new();
-        write(datetime!(2026-11-20 21:00:00.5 +2), &mut out);
+        write(writable(datetime!(2026-11-20 21:00:00.5 +2)).unwrap(), &mut out);
         assert_eq!(out, b"Fri, 20 Nov 2026 19:00:00 GMT");
         // As others write them.
         for text in ["  Sat, 13 Nov 2010 23:29:00 GMT ", "Sat, 13 Nov 2010 23:29:00 +0000", "13 Nov 2010 23:29:00 GMT"]
@@ -61,5 +64,10 @@ mod tests {
             assert_eq!(parse(text.as_bytes()), None, "{text}");
         }
         assert_eq!(parse(b"\xff"), None);
+        for date in
+            [datetime!(9999-12-31 23:59:59 -23), datetime!(0999-12-31 23:59:59 UTC), datetime!(0000-01-01 0:00 +23)]
+        {
+            assert_eq!(writable(date), None, "{date}");
+        }
     }
 }

@@ -119,7 +119,7 @@ fn urgency(value: &[u8]) -> Option<Urgency> {
 /// Appends Date, Expires and Priority, each where there is something to say.
 pub fn write_lines(envelope: &Envelope<'_>, calendar: &Calendar, now: Instant, out: &mut Vec<u8>) {
     let moment = |date: OffsetDateTime| calendar.moment(SystemTime::from(date));
-    let date = envelope.sent.or_else(|| {
+    let date = envelope.sent.and_then(date::writable).or_else(|| {
         // RFC 3428 section 4: whoever says how long, says since when.
         envelope.expires.and_then(|_| calendar.date(now)).map(OffsetDateTime::from)
     });
@@ -130,7 +130,9 @@ pub fn write_lines(envelope: &Envelope<'_>, calendar: &Calendar, now: Instant, o
     }
     if let Some(expires) = envelope.expires {
         let since = date.and_then(moment).unwrap_or(now);
-        number_header(HeaderName::Expires, expires.saturating_duration_since(since).as_secs(), out);
+        // RFC 3261 section 20.19 ends there.
+        let seconds = expires.saturating_duration_since(since).as_secs().min(u32::MAX.into());
+        number_header(HeaderName::Expires, seconds, out);
     }
     if let Some(urgency) = envelope.urgency {
         let word: &[u8] = match urgency {
