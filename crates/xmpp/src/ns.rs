@@ -63,6 +63,12 @@ pub fn is_archive(namespace: &str) -> bool {
     namespace.starts_with("urn:xmpp:mam:")
 }
 
+/// Whether the header of a stream of `content` may have this default namespace (RFC 6120 section 4.8.2): that of its content,
+/// or none of any content, if each first-level element declares its own.
+pub fn may_be_default(default: Option<&str>, content: &str) -> bool {
+    default.is_none_or(|default| default == content || default == STREAM)
+}
+
 /// Whether a namespace is one of stanzas. They differ by the kind of stream only; what they hold is the same.
 pub fn is_content(namespace: &str) -> bool {
     matches!(namespace, COMPONENT | CLIENT | SERVER)

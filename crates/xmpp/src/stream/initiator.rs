@@ -294,7 +294,7 @@ impl ClientInitiator {
         let mut reader = Reader::header(bytes, &none, &self.settings.limits).map_err(broken)?;
         reader.next().map_err(broken)?;
         let namespaces = reader.stream_namespaces().map_err(broken)?;
-        if !reader.is(ns::STREAM, "stream") || namespaces.find("") != Some(ns::CLIENT) {
+        if !reader.is(ns::STREAM, "stream") || !ns::may_be_default(namespaces.find(""), ns::CLIENT) {
             return Err(Over::Broken(StreamError::InvalidNamespace));
         }
         self.namespaces = namespaces;

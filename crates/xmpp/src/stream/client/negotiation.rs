@@ -320,7 +320,7 @@ impl Header {
         let mut reader = Reader::header(header_tag(bytes), &none, limits).map_err(unreadable)?;
         reader.next().map_err(unreadable)?;
         let namespaces = reader.stream_namespaces().map_err(unreadable)?;
-        let fault = if reader.namespace() != ns::STREAM || namespaces.find("") != Some(ns::CLIENT) {
+        let fault = if reader.namespace() != ns::STREAM || !ns::may_be_default(namespaces.find(""), ns::CLIENT) {
             Some(StreamError::InvalidNamespace)
         } else if reader.name() != "stream" {
             Some(StreamError::BadFormat)

@@ -279,6 +279,37 @@ fn an_attempt_can_be_aborted_or_replaced() {
     assert_eq!(Mechanism::parse("SCRAM-SHA-1"), Some(Mechanism::ScramSha1));
 }
 
+/// RFC 6120 4.8.2: a client that declares no default content namespace qualifies each element itself.
+#[test]
+fn a_client_that_declares_no_default_namespace() {
+    for (header, end) in [
+        ("<stream xmlns='http://etherx.jabber.org/streams' to='xmpp.example' version='1.0'>", "</stream>"),
+        ("<s:stream xmlns:s='http://etherx.jabber.org/streams' to='xmpp.example' version='1.0'>", "</s:stream>"),
+    ] {
+        let mut wire = Wire::new(|_| {});
+        assert!(wire.say(header).contains("<stream:features>"), "{header}");
+        assert!(wire.scram("secret").starts_with("<success"));
+        wire.say(header);
+        let bind = "<iq xmlns='jabber:client' id='1' type='set'><bind xmlns='urn:ietf:params:xml:ns:xmpp-bind'/></iq>";
+        assert!(wire.say(bind).contains("<jid>juliet@xmpp.example/made</jid>"));
+        wire.events.clear();
+        let message = "<message xmlns='jabber:client' to='a@b'><body>x</body></message>";
+        wire.say(message);
+        assert_eq!(wire.events, [message]);
+        wire.events.clear();
+        wire.say(end);
+        assert_eq!(wire.events, ["Closed"]);
+
+        // What it does not qualify is no stanza.
+        let mut wire = Wire::new(|_| {});
+        wire.say(header);
+        wire.scram("secret");
+        wire.say(header);
+        wire.say(bind);
+        assert!(wire.say("<message to='a@b'/>").contains("<unsupported-stanza-type "));
+    }
+}
+
 /// RFC 6120 4.9.1.2: the header of the server is sent even then.
 #[test]
 fn headers_that_end_the_stream() {

@@ -73,7 +73,7 @@ impl<'a> Header<'a> {
         let mut reader = Reader::header(bytes, &none, limits)?;
         reader.next()?;
         let namespaces = reader.stream_namespaces()?;
-        let fault = if reader.namespace() != ns::STREAM || namespaces.find("") != Some(ns::COMPONENT) {
+        let fault = if reader.namespace() != ns::STREAM || !ns::may_be_default(namespaces.find(""), ns::COMPONENT) {
             Some(StreamError::InvalidNamespace)
         } else if reader.name() != "stream" {
             Some(StreamError::BadFormat)

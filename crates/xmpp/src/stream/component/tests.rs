@@ -182,6 +182,25 @@ fn the_handshake_of_both_servers() {
     }
 }
 
+/// RFC 6120 4.8.2: a server that declares no default content namespace qualifies each element itself.
+#[test]
+fn a_server_that_declares_no_default_namespace() {
+    for header in [
+        PROSODY.replace(" xmlns='jabber:component:accept'", ""),
+        "<stream xmlns='http://etherx.jabber.org/streams' from='sip.example' id='bb36bfe9-87cb'>".to_owned(),
+    ] {
+        let mut bench = Bench::new();
+        bench.connect();
+        bench.hear(&header);
+        assert!(bench.sent().starts_with("<handshake>"), "{header}");
+        bench.hear("<handshake xmlns='jabber:component:accept'/>");
+        let message =
+            "<message xmlns='jabber:component:accept' from='a@b' to='alice@sip.example'><body>hi</body></message>";
+        bench.hear(message);
+        assert_eq!(bench.events(), ["up".to_owned(), format!("stanza {message}")], "{header}");
+    }
+}
+
 #[test]
 fn references_in_the_id_are_resolved_before_hashing() {
     let mut bench = Bench::new();
