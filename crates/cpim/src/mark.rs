@@ -11,7 +11,7 @@
 
 use crate::{ImUri, TransId, fold_case};
 use smallvec::SmallVec;
-use turn::{Minter, write_base32};
+use turn::{Minter, base32};
 
 const UNIQUE: usize = 16;
 const TAG: usize = 8;
@@ -80,29 +80,32 @@ impl Marker {
     /// The mark for a message that passes for the `pass`-th time. The unique part follows from the TransID alone, so a
     /// message that is sent again bears the same mark.
     pub fn mark(&self, trans_id: &TransId, pass: u8, source: &ImUri<'_>, destination: &ImUri<'_>) -> Mark {
-        let mut text = SmallVec::<[u8; 64]>::new();
-        write_base32(self.minter.keyed(&[b"unique", &trans_id.0]), UNIQUE, &mut text);
-        text.push(b'a' + pass.min(25));
-        self.push_tags(&mut text, source, destination);
         let mut mark = [0; LENGTH];
-        mark.copy_from_slice(&text);
+        let (own, tags) = mark.split_at_mut(UNIQUE + 1);
+        own[..UNIQUE].copy_from_slice(&base32::<UNIQUE>(self.minter.keyed(&[b"unique", &trans_id.0])));
+        own[UNIQUE] = b'a' + pass.min(25);
+        let (tag, addresses) = self.tags(own, source, destination);
+        tags[..TAG].copy_from_slice(&tag);
+        tags[TAG..].copy_from_slice(&addresses);
         Mark(mark)
     }
 
-    fn push_tags(&self, text: &mut SmallVec<[u8; 64]>, source: &ImUri<'_>, destination: &ImUri<'_>) {
-        let tag = self.minter.keyed(&[b"tag", text]);
+    /// The tag over what stands in front of the tags, and the one over that and the addresses.
+    fn tags(&self, own: &[u8], source: &ImUri<'_>, destination: &ImUri<'_>) -> ([u8; TAG], [u8; TAG]) {
         let mut folded = SmallVec::<[u8; 192]>::new();
         for part in [source.local(), source.domain(), destination.local(), destination.domain()] {
             if part.is_ascii() {
-                folded.extend(part.bytes().map(|b| b.to_ascii_lowercase()));
+                let start = folded.len();
+                folded.extend_from_slice(part.as_bytes());
+                folded[start..].make_ascii_lowercase();
             } else {
                 folded.extend_from_slice(fold_case(part).as_bytes());
             }
             folded.push(0);
         }
-        let addresses = self.minter.keyed(&[b"addresses", text, &folded]);
-        write_base32(tag, TAG, text);
-        write_base32(addresses, TAG, text);
+        let tag = self.minter.keyed(&[b"tag", own]);
+        let addresses = self.minter.keyed(&[b"addresses", own, &folded]);
+        (base32(tag), base32(addresses))
     }
 
     /// Reads an identifier that came in. What follows the mark (an `@host` in a Call-ID) does not matter.
@@ -112,13 +115,12 @@ impl Marker {
         if pass == 0 || pass > 25 {
             return Provenance::Foreign;
         }
-        let mut expected = SmallVec::<[u8; 64]>::from_slice(&found[..=UNIQUE]);
-        self.push_tags(&mut expected, source, destination);
-        let tag_end = UNIQUE + 1 + TAG;
-        if expected[..tag_end] != found[..tag_end] {
+        let (own, tags) = found.split_at(UNIQUE + 1);
+        let (tag, addresses) = self.tags(own, source, destination);
+        if tags[..TAG] != tag {
             return Provenance::Foreign;
         }
-        Provenance::Ours { pass, same_addresses: expected[tag_end..] == found[tag_end..] }
+        Provenance::Ours { pass, same_addresses: tags[TAG..] == addresses }
     }
 }
 

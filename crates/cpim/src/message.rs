@@ -79,9 +79,7 @@ impl TransId {
 
     /// A TransID that spells 128 bits.
     pub fn from_bits(bits: u128) -> Self {
-        let mut text = SmallVec::new();
-        turn::write_base32(bits, 26, &mut text);
-        Self(text)
+        Self::new(&turn::base32::<26>(bits))
     }
 }
 

@@ -297,8 +297,7 @@ impl Outgoing {
         to.push(b'<');
         to.extend_from_slice(own);
         to.push(b'>');
-        let mut tag = smallvec::SmallVec::<[u8; 16]>::new();
-        turn::write_base32(row.tag.into(), TAG_DIGITS, &mut tag);
+        let tag = turn::base32::<TAG_DIGITS>(row.tag.into());
         loop {
             let form = row.course.as_ref().map_or(0, |course| course.form());
             let form = parts.forms.get(form).copied().unwrap_or_default();

@@ -16,7 +16,7 @@ mod recent;
 mod wheel;
 
 pub use calendar::Calendar;
-pub use ids::{Minter, Seed, write_base32};
+pub use ids::{Minter, Seed, base32};
 pub use output::{Action, Output, StreamId, Target};
 pub use pool::Pool;
 pub use recent::Recent;

@@ -17,6 +17,9 @@ use std::time::{Duration, Instant};
 /// A server that does not return a ping for so long is taken for hung, and its stream is ended.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// 128 bits that nobody can guess, in base 32.
+pub(crate) type PingId = [u8; 26];
+
 /// The barrier of one stream.
 #[derive(Debug, Default)]
 pub(crate) struct Barrier {
@@ -25,7 +28,7 @@ pub(crate) struct Barrier {
     /// Pings returned.
     returned: u64,
     /// Id and moment of the ping in flight.
-    in_flight: Option<(u128, Instant)>,
+    in_flight: Option<(PingId, Instant)>,
     /// What waits, in the order of writing, with the ping whose return proves it.
     waiting: VecDeque<(u64, OperationKey)>,
 }
@@ -45,14 +48,14 @@ impl Barrier {
     }
 
     /// A ping with this id was just written.
-    pub(crate) fn pinged(&mut self, now: Instant, id: u128) {
+    pub(crate) fn pinged(&mut self, now: Instant, id: PingId) {
         self.sent += 1;
         self.in_flight = Some((id, now));
     }
 
     /// The id of the ping in flight.
-    pub(crate) fn in_flight(&self) -> Option<u128> {
-        self.in_flight.map(|(id, _)| id)
+    pub(crate) fn in_flight(&self) -> Option<&PingId> {
+        self.in_flight.as_ref().map(|(id, _)| id)
     }
 
     /// The ping in flight came back.
@@ -98,17 +101,17 @@ mod tests {
         assert!(!barrier.wants_ping(|_| true), "nothing waits");
         barrier.written(a);
         assert!(barrier.wants_ping(|_| true));
-        barrier.pinged(now, 1);
+        barrier.pinged(now, [b'1'; 26]);
         assert!(!barrier.wants_ping(|_| true), "one in flight at most");
         barrier.written(b);
         barrier.on_return();
         assert_eq!(barrier.pop_proven(), None, "one return is not enough");
-        barrier.pinged(now, 2);
+        barrier.pinged(now, [b'2'; 26]);
         barrier.written(c);
         barrier.on_return();
         assert_eq!(barrier.pop_proven(), Some(a));
         assert_eq!(barrier.pop_proven(), None);
-        barrier.pinged(now, 3);
+        barrier.pinged(now, [b'3'; 26]);
         barrier.on_return();
         assert_eq!(barrier.pop_proven(), Some(b));
         assert!(!barrier.wants_ping(|operation| operation != c), "what was concluded asks for no ping");

@@ -29,7 +29,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
-use turn::{Calendar, Input, Minter, Output, Recent, StreamId, write_base32};
+use turn::{Calendar, Input, Minter, Output, Recent, StreamId, base32};
 use xmpp::jid::known_domain;
 use xmpp::stanza::{self, Iq, Stanza};
 use xmpp::stream::component::{Component, ComponentEvent, ComponentSettings};
@@ -345,9 +345,7 @@ impl Connector {
         let Some(server) = self.links.get(index).map(|link| link.server) else { return false };
         for link in self.links.iter_mut().filter(|link| link.server == server) {
             let Some(expected) = link.barrier.in_flight() else { continue };
-            let mut text = smallvec::SmallVec::<[u8; 26]>::new();
-            write_base32(expected, 26, &mut text);
-            if text[..] == *id.as_bytes() && from.is_some_and(|from| same_domain(from, &link.domain)) {
+            if expected == id.as_bytes() && from.is_some_and(|from| same_domain(from, &link.domain)) {
                 link.barrier.on_return();
                 return true;
             }
@@ -430,10 +428,8 @@ impl Connector {
                 && link.barrier.wants_ping(|operation| copies.contains(operation))
                 && let Some(buffer) = link.component.stream().and_then(|stream| out.stream(stream))
             {
-                let id = self.minter.mint();
-                let mut text = smallvec::SmallVec::<[u8; 26]>::new();
-                write_base32(id, 26, &mut text);
-                stanza::write_ping(link.domain.as_bytes(), link.domain.as_bytes(), &text, buffer);
+                let id = base32(self.minter.mint());
+                stanza::write_ping(link.domain.as_bytes(), link.domain.as_bytes(), &id, buffer);
                 link.barrier.pinged(now, id);
                 self.counters.pings += 1;
             }

@@ -6,12 +6,11 @@ use crate::received;
 use crate::translate::content::{self, Presented};
 use crate::translate::{address, error, message};
 use cpim::{Admitted, Envelope, Failure, ImUri, Reason, Response, Status, Thread};
-use smallvec::SmallVec;
 use std::net::IpAddr;
 use std::time::Instant;
 use time::format_description::well_known::Rfc3339;
 use time::{OffsetDateTime, UtcOffset};
-use turn::{Output, write_base32};
+use turn::Output;
 use xmpp::jid::{JidParts, normal_resource};
 use xmpp::stanza::{self, MessageType, OutError, OutMessage, StanzaKind};
 
@@ -102,11 +101,11 @@ impl Connector {
         let recipient = parts(to, to_domain_start).ok_or(Reason::InternalError)?;
         let name = presented.name.as_deref().or(envelope.source_name.as_deref());
         let nick = name.filter(|_| self.people.is_first_contact(now, &recipient, &sender));
-        let mut thread = SmallVec::<[u8; 26]>::new();
-        if let Some(Thread::Unnamed(hash)) = envelope.thread {
-            write_base32(hash, 26, &mut thread);
-        }
-        let unnamed = std::str::from_utf8(&thread).ok().filter(|thread| !thread.is_empty());
+        let unnamed = match envelope.thread {
+            Some(Thread::Unnamed(hash)) => Some(turn::base32::<26>(hash)),
+            _ => None,
+        };
+        let unnamed = unnamed.as_ref().and_then(|thread| std::str::from_utf8(thread).ok());
         let way = self.way(now, envelope, unnamed, &sender, &recipient)?;
         if let Some(resource) = way.resource {
             to.push(b'/');
@@ -201,8 +200,7 @@ impl Connector {
             }
             // RFC 3428 section 4: only a 200 says delivered; a 202 becomes nothing.
             Status::Success if stanza.wants_receipt() => {
-                let mut id = SmallVec::<[u8; 26]>::new();
-                write_base32(self.minter.mint(), 26, &mut id);
+                let id = turn::base32::<26>(self.minter.mint());
                 let limit = self.longest(stanza.link);
                 if let Some(buffer) = self.buffer(stanza.link, out) {
                     let receipt = OutMessage {

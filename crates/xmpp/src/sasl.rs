@@ -304,7 +304,7 @@ impl Scram {
         };
 
         let mut nonce = client_nonce.as_bytes().to_vec();
-        turn::write_base32(minter.mint(), 26, &mut nonce);
+        nonce.extend_from_slice(&turn::base32::<26>(minter.mint()));
         let verifier = credentials.verifier(hash);
         let mut server_first = b"r=".to_vec();
         server_first.extend_from_slice(&nonce);

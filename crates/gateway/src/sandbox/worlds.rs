@@ -30,7 +30,7 @@ pub(super) struct Worlds {
 pub(super) fn build(plan: &Plan, accounts: &[Account], wire: bool, minter: &Minter) -> Result<Worlds, SandboxError> {
     let started = (driver::now(), seconds_since_1970());
     let mut secret = Vec::new();
-    turn::write_base32(minter.derive("component secret").mint(), 26, &mut secret);
+    secret.extend_from_slice(&turn::base32::<26>(minter.derive("component secret").mint()));
     let secret: String = secret.into_iter().map(char::from).collect();
     let tap = || wire.then(|| Box::new(Wire::new(plan, started.0)) as Box<dyn WireTap>);
 

@@ -124,7 +124,7 @@ impl SipUser {
         let address = uri(&settings.user, &settings.domain);
         let contact = uri(&settings.user, &settings.contact);
         let mut call_id = Vec::new();
-        turn::write_base32(minter.mint(), 26, &mut call_id);
+        call_id.extend_from_slice(&turn::base32::<26>(minter.mint()));
         Self {
             endpoint: Endpoint::new(endpoint, minter.derive("endpoint")),
             address,
@@ -167,7 +167,7 @@ impl SipUser {
 
     fn mint(&mut self) -> Vec<u8> {
         let mut id = Vec::new();
-        turn::write_base32(self.minter.mint(), 26, &mut id);
+        id.extend_from_slice(&turn::base32::<26>(self.minter.mint()));
         id
     }
 

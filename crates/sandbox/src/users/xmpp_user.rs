@@ -80,7 +80,7 @@ impl XmppUser {
         let Progress::Available(client) = &self.progress else { return None };
         let buffer = out.stream(client.stream())?;
         let mut id = Vec::new();
-        turn::write_base32(self.minter.mint(), 26, &mut id);
+        id.extend_from_slice(&turn::base32::<26>(self.minter.mint()));
         let message = OutMessage {
             to: to.as_bytes(),
             id: &id,

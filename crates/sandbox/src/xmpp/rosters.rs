@@ -3,7 +3,7 @@
 use super::presence::{bare, bare_presence, new_item, user_of};
 use super::roster::{ITEMS_MAX, Step, write_roster};
 use super::{Parcel, XmppDomain};
-use turn::{StreamId, write_base32};
+use turn::StreamId;
 use xml::{Limits, Reader, StreamNamespaces, writer};
 use xmpp::jid::JidParts;
 use xmpp::stanza::{Condition, Iq, IqType, write_iq};
@@ -112,7 +112,7 @@ impl XmppDomain {
             let Some(session) = self.session(stream).filter(|session| session.interested) else { continue };
             let to = session.acceptor.address().to_owned();
             let mut id = b"push-".to_vec();
-            write_base32(self.minter.mint(), 12, &mut id);
+            id.extend_from_slice(&turn::base32::<12>(self.minter.mint()));
             self.send(stream, |out| {
                 write_iq(IqType::Set, b"", to.as_bytes(), &id, &payload, out);
             });

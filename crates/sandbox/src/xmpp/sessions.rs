@@ -3,7 +3,7 @@
 use super::XmppDomain;
 use super::envelope::Envelope;
 use std::time::{Duration, Instant};
-use turn::{Input, SocketId, StreamId, write_base32};
+use turn::{Input, SocketId, StreamId};
 use xml::StreamNamespaces;
 use xmpp::jid::JidParts;
 use xmpp::stanza::{Condition, Stanza, write_ping};
@@ -181,7 +181,7 @@ impl XmppDomain {
             Some(wanted) if self.connected(&user, &wanted).is_none() => wanted,
             _ => {
                 let mut made = Vec::new();
-                write_base32(self.minter.mint(), 12, &mut made);
+                made.extend_from_slice(&turn::base32::<12>(self.minter.mint()));
                 String::from_utf8_lossy(&made).into_owned()
             }
         };
@@ -320,7 +320,7 @@ impl XmppDomain {
                 session.asked = Some(now);
                 let to = session.acceptor.address().to_owned();
                 let mut id = b"ping-".to_vec();
-                write_base32(self.minter.mint(), 12, &mut id);
+                id.extend_from_slice(&turn::base32::<12>(self.minter.mint()));
                 let domain = self.settings.domain.clone();
                 self.send(stream, |out| {
                     write_ping(domain.as_bytes(), to.as_bytes(), &id, out);

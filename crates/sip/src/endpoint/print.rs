@@ -4,7 +4,6 @@ use super::Settings;
 use crate::transaction::Transport;
 use crate::transaction::key::{BRANCH_DIGITS, write_tag};
 use crate::wire::{HeaderName, Method, Request, Via, print};
-use turn::write_base32;
 
 /// A request to be sent, as far as the caller decides on it.
 #[derive(Clone, Copy, Debug)]
@@ -79,7 +78,7 @@ impl SentBy {
 
 /// Our Via, which asks for the answer at the address that the request is seen to come from (RFC 3581 section 3).
 fn via_line(transport: Transport, settings: &Settings, branch: u128, out: &mut Vec<u8>) {
-    let branch = |out: &mut Vec<u8>| write_base32(branch, BRANCH_DIGITS, out);
+    let branch = |out: &mut Vec<u8>| out.extend_from_slice(&turn::base32::<BRANCH_DIGITS>(branch));
     let sent_by = match (transport, &settings.sent_by_tcp) {
         (Transport::Tcp, Some(own)) => own,
         _ => &settings.sent_by,

@@ -76,8 +76,7 @@ impl Keys {
             (_, None) => [Some(self.key_of_rfc_2543(flow, ack, of, b"")), None],
             (_, Some(tag)) => {
                 let without = self.key_of_rfc_2543(flow, ack, of, b"");
-                let mut ours = SmallVec::<[u8; TAG_DIGITS]>::new();
-                turn::write_base32(u128::from(Identity::to_tag(without)), TAG_DIGITS, &mut ours);
+                let ours = turn::base32::<TAG_DIGITS>(Identity::to_tag(without).into());
                 let answered = ours.eq_ignore_ascii_case(tag).then_some(without);
                 [answered, Some(self.key_of_rfc_2543(flow, ack, of, tag))]
             }
@@ -162,7 +161,7 @@ pub(crate) fn read_branch(branch: &[u8]) -> Option<u128> {
 
 /// Appends a tag.
 pub(crate) fn write_tag(tag: u64, out: &mut Vec<u8>) {
-    turn::write_base32(u128::from(tag), TAG_DIGITS, out);
+    out.extend_from_slice(&turn::base32::<TAG_DIGITS>(u128::from(tag)));
 }
 
 /// Where `inner`, a slice of `outer`, lies in it.
@@ -181,7 +180,7 @@ mod tests {
         #[test]
         fn a_branch_is_read_as_it_was_written(branch: u128, upper: bool) {
             let mut text = COOKIE.to_vec();
-            turn::write_base32(branch, BRANCH_DIGITS, &mut text);
+            text.extend_from_slice(&turn::base32::<BRANCH_DIGITS>(branch));
             if upper {
                 text.make_ascii_uppercase();
             }
@@ -194,7 +193,7 @@ mod tests {
             branch.extend_from_slice(&text);
             if let Some(value) = read_branch(&branch) {
                 let mut again = COOKIE.to_vec();
-                turn::write_base32(value, BRANCH_DIGITS, &mut again);
+                again.extend_from_slice(&turn::base32::<BRANCH_DIGITS>(value));
                 prop_assert!(again.eq_ignore_ascii_case(&branch));
             }
         }

@@ -57,7 +57,7 @@ impl Proof {
         minter: &mut Minter,
     ) -> Option<Result<(Self, Vec<u8>), Distrust>> {
         let mut nonce = Vec::new();
-        turn::write_base32(minter.mint(), 26, &mut nonce);
+        nonce.extend_from_slice(&turn::base32::<26>(minter.mint()));
         let nonce = nonce.into_iter().map(char::from).collect();
         let hash = match mechanism {
             Mechanism::ScramSha256 => Hash::Sha256,

@@ -9,7 +9,7 @@ use crate::stanza::{Condition, StanzaKind, write_error};
 use crate::stream::StreamError;
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use turn::{Minter, Output, write_base32};
+use turn::{Minter, Output};
 use xml::{Reader, StreamNamespaces, writer};
 use zeroize::Zeroizing;
 
@@ -140,7 +140,7 @@ impl ClientAcceptor {
         let Some(buffer) = out.stream(self.stream) else { return };
         open_header(&self.settings.domain, buffer);
         buffer.extend_from_slice(b" id='");
-        write_base32(minter.mint(), 26, buffer);
+        buffer.extend_from_slice(&turn::base32::<26>(minter.mint()));
         buffer.push(b'\'');
         if let Some(Ok(from)) = from.map(JidParts::parse) {
             let mut to = Vec::new();

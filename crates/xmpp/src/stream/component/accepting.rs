@@ -7,7 +7,7 @@ use crate::stream::StreamError;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use subtle::ConstantTimeEq;
-use turn::{Input, Minter, Output, StreamId, write_base32};
+use turn::{Input, Minter, Output, StreamId};
 use xml::{Frame, Framer, Limits, StreamNamespaces};
 
 /// What all component streams of a server share.
@@ -223,7 +223,7 @@ impl ComponentAcceptor {
             return self.end(StreamError::HostUnknown, "no component of that name may attach itself here", out);
         }
         let mut id = Vec::new();
-        write_base32(minter.mint(), 26, &mut id);
+        id.extend_from_slice(&turn::base32::<26>(minter.mint()));
         self.id = String::from_utf8_lossy(&id).into_owned();
         self.write_header(out);
         self.state = State::Handshake;
