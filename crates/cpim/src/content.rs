@@ -116,18 +116,26 @@ impl<'a> MediaType<'a> {
     /// Whether this is a signed or encrypted entity (RFC 8551, RFC 3156): it crosses untouched or is refused, and nobody but
     /// its recipient looks into it.
     pub fn is_secured(&self) -> bool {
-        self.is("multipart", "signed") || self.is("multipart", "encrypted") || self.is_sealed()
+        let Some((main, sub)) = self.essence() else { return false };
+        let signed = main.eq_ignore_ascii_case(b"multipart")
+            && (sub.eq_ignore_ascii_case(b"signed") || sub.eq_ignore_ascii_case(b"encrypted"));
+        signed || is_sealed(main, sub)
     }
 
     /// Whether this is a secured entity that is no text: as such it may be carried in any transfer encoding.
     pub fn is_sealed(&self) -> bool {
-        ["pkcs7-mime", "x-pkcs7-mime", "pgp", "pgp-encrypted"].iter().any(|sub| self.is("application", sub))
+        self.essence().is_some_and(|(main, sub)| is_sealed(main, sub))
     }
 
     /// The value of a parameter; quotes are removed, escapes inside them resolved.
     pub fn param(&self, name: &str) -> Option<Cow<'_, [u8]>> {
         param(&self.raw, name)
     }
+}
+
+fn is_sealed(main: &[u8], sub: &[u8]) -> bool {
+    const SEALED: [&[u8]; 4] = [b"pkcs7-mime", b"x-pkcs7-mime", b"pgp", b"pgp-encrypted"];
+    main.eq_ignore_ascii_case(b"application") && SEALED.iter().any(|sealed| sub.eq_ignore_ascii_case(sealed))
 }
 
 /// A view over the value of a `Content-Disposition` (RFC 2183, RFC 3261 section 20.11).

@@ -57,7 +57,23 @@ enum Spelling {
     NoName,
 }
 
+/// Whether a name has only lower-case letters and digits in its labels, as nearly all have: it is canonical then.
+fn is_plain(text: &[u8]) -> bool {
+    let mut label = 0;
+    for byte in text {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' => label += 1,
+            b'.' if (1..=LABEL_LIMIT).contains(&label) => label = 0,
+            _ => return false,
+        }
+    }
+    (1..=LABEL_LIMIT).contains(&label)
+}
+
 fn look_at(text: &[u8]) -> Spelling {
+    if is_plain(text) {
+        return Spelling::Canonical;
+    }
     let mut spelling = Spelling::Canonical;
     for label in text.split(|&byte| byte == b'.') {
         if label.is_empty() || label.len() > LABEL_LIMIT || label.first() == Some(&b'-') || label.last() == Some(&b'-')

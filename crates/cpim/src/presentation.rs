@@ -121,7 +121,7 @@ impl Presentations {
         };
         let shown = self.rows.iter().find(|row| row.rule != Rule::Same && *row.shown_as == *canonical);
         match shown {
-            None => Ok(ImUri::from_parts(local, canonical)?),
+            None => Ok(ImUri::in_canonical_domain(local, canonical)?),
             Some(Presentation { rule: Rule::Map, home: DomainPattern::Exactly(home), .. }) => {
                 Ok(ImUri::from_parts(local, Cow::Owned(home.to_string()))?)
             }

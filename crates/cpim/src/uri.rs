@@ -46,19 +46,18 @@ pub enum UriError {
 impl<'a> ImUri<'a> {
     /// An address from its parts in plain text; the domain in any spelling.
     pub fn from_parts(local: Cow<'a, str>, domain: Cow<'a, str>) -> Result<Self, UriError> {
-        if local.is_empty() {
-            return Err(UriError::Empty);
-        }
-        if local.len() > PART_LIMIT {
-            return Err(UriError::TooLong);
-        }
-        if has_control(&local) {
-            return Err(UriError::Control);
-        }
+        check_local(&local)?;
         let domain = match domain {
             Cow::Borrowed(domain) => canonical_domain(domain)?,
             Cow::Owned(domain) => Cow::Owned(canonical_domain(&domain)?.into_owned()),
         };
+        Ok(Self { local, domain })
+    }
+
+    /// An address in a domain that is in the form of [`canonical_domain`].
+    pub(crate) fn in_canonical_domain(local: Cow<'a, str>, domain: Cow<'a, str>) -> Result<Self, UriError> {
+        debug_assert_eq!(canonical_domain(&domain).as_deref(), Ok(&*domain));
+        check_local(&local)?;
         Ok(Self { local, domain })
     }
 
@@ -80,7 +79,7 @@ impl<'a> ImUri<'a> {
 
     /// The user of the same domain whose local part is `local`, which has to be legal.
     pub fn with_local(self, local: Cow<'a, str>) -> Result<Self, UriError> {
-        Self::from_parts(local, self.domain)
+        Self::in_canonical_domain(local, self.domain)
     }
 
     /// The domain, in the form of [`canonical_domain`].
@@ -116,6 +115,16 @@ pub fn fold_case(text: &str) -> Cow<'_, str> {
     }
     let folded: String = text.chars().flat_map(char::to_lowercase).collect();
     if folded == text { Cow::Borrowed(text) } else { Cow::Owned(folded) }
+}
+
+fn check_local(local: &str) -> Result<(), UriError> {
+    if local.is_empty() {
+        return Err(UriError::Empty);
+    }
+    if local.len() > PART_LIMIT {
+        return Err(UriError::TooLong);
+    }
+    if has_control(local) { Err(UriError::Control) } else { Ok(()) }
 }
 
 fn has_control(text: &str) -> bool {

@@ -2,6 +2,7 @@
 
 use crate::Connector;
 use crate::copies::Copy;
+use crate::people::Pair;
 use crate::received;
 use crate::translate::content::{self, Presented};
 use crate::translate::{address, error, message};
@@ -100,13 +101,14 @@ impl Connector {
         let sender = parts(from, domain_start).ok_or(Reason::InternalError)?;
         let recipient = parts(to, to_domain_start).ok_or(Reason::InternalError)?;
         let name = presented.name.as_deref().or(envelope.source_name.as_deref());
-        let nick = name.filter(|_| self.people.is_first_contact(now, &recipient, &sender));
+        let pair = self.people.pair(&recipient, &sender);
+        let nick = name.filter(|_| self.people.is_first_contact(now, pair));
         let unnamed = match envelope.thread {
             Some(Thread::Unnamed(hash)) => Some(turn::base32::<26>(hash)),
             _ => None,
         };
         let unnamed = unnamed.as_ref().and_then(|thread| std::str::from_utf8(thread).ok());
-        let way = self.way(now, envelope, unnamed, &sender, &recipient)?;
+        let way = self.way(now, envelope, unnamed, pair, &recipient)?;
         if let Some(resource) = way.resource {
             to.push(b'/');
             to.extend_from_slice(resource.as_bytes());
@@ -163,10 +165,10 @@ impl Connector {
         now: Instant,
         envelope: &'s Envelope<'_>,
         unnamed: Option<&'s str>,
-        sender: &JidParts<'_>,
+        pair: Pair,
         recipient: &JidParts<'_>,
     ) -> Result<Way<'s>, Failure<'static>> {
-        let chat = self.people.chat(now, recipient, sender);
+        let chat = self.people.chat(now, pair);
         let named = match &envelope.thread {
             Some(Thread::Named(thread)) => Some(&**thread),
             _ => None,

@@ -47,6 +47,10 @@ pub(crate) struct Continued<'s> {
     pub(crate) thread: Option<&'s str>,
 }
 
+/// An XMPP user and somebody of the other world.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Pair(u128);
+
 /// All of it.
 #[derive(Debug)]
 pub(crate) struct People {
@@ -68,9 +72,10 @@ impl People {
         self.minter.keyed(&[b"user", local(jid), jid.domain.as_bytes()])
     }
 
-    fn pair(&self, jid: &JidParts<'_>, foreign: &JidParts<'_>) -> u128 {
+    /// The name under which a conversation of these two is remembered.
+    pub(crate) fn pair(&self, jid: &JidParts<'_>, foreign: &JidParts<'_>) -> Pair {
         let (user, other) = (jid.domain.as_bytes(), foreign.domain.as_bytes());
-        self.minter.keyed(&[b"pair", local(jid), user, local(foreign), other])
+        Pair(self.minter.keyed(&[b"pair", local(jid), user, local(foreign), other]))
     }
 
     /// A device of `jid` wrote to `foreign`, with this thread if it is part of a chat. Gives the device.
@@ -82,7 +87,7 @@ impl People {
         chat: Option<Option<&str>>,
     ) -> Option<Device<'a>> {
         let pair = self.pair(jid, foreign);
-        let (conversation, _) = self.conversations.touch(now, pair);
+        let (conversation, _) = self.conversations.touch(now, pair.0);
         let resource = jid.resource.as_deref().filter(|resource| resource.len() <= LONGEST);
         conversation.chat = chat.map(|_| now);
         set(&mut conversation.resource, resource);
@@ -117,7 +122,7 @@ impl People {
     pub(crate) fn on_presence(&mut self, now: Instant, jid: &JidParts<'_>, foreign: &JidParts<'_>, available: bool) {
         let Some(resource) = jid.resource.as_deref() else { return };
         let pair = self.pair(jid, foreign);
-        if let Some(conversation) = self.conversations.find_mut(now, pair)
+        if let Some(conversation) = self.conversations.find_mut(now, pair.0)
             && (conversation.resource == resource) != available
         {
             conversation.resource.clear();
@@ -152,12 +157,9 @@ impl People {
         })
     }
 
-    /// The chat of `jid` with `foreign`, if one goes on.
-    pub(crate) fn chat(&self, now: Instant, jid: &JidParts<'_>, foreign: &JidParts<'_>) -> Option<Continued<'_>> {
-        if self.conversations.is_unused() {
-            return None;
-        }
-        let conversation = self.conversations.find(now, self.pair(jid, foreign))?;
+    /// The chat of two, if one goes on.
+    pub(crate) fn chat(&self, now: Instant, pair: Pair) -> Option<Continued<'_>> {
+        let conversation = self.conversations.find(now, pair.0)?;
         conversation.chat.filter(|&at| now.saturating_duration_since(at) < THERE)?;
         Some(Continued {
             resource: Some(&*conversation.resource).filter(|resource| !resource.is_empty()),
@@ -165,13 +167,13 @@ impl People {
         })
     }
 
-    /// Whether `foreign` writes to `jid` without having been in contact before (XEP-0172 section 4.2). From now on they are.
-    pub(crate) fn is_first_contact(&mut self, now: Instant, jid: &JidParts<'_>, foreign: &JidParts<'_>) -> bool {
-        let pair = self.pair(jid, foreign);
-        if self.conversations.find(now, pair).is_some() {
+    /// Whether the one of the other world writes without having been in contact before (XEP-0172 section 4.2). From now on
+    /// they are.
+    pub(crate) fn is_first_contact(&mut self, now: Instant, pair: Pair) -> bool {
+        if self.conversations.find(now, pair.0).is_some() {
             return false;
         }
-        let (conversation, _) = self.conversations.touch(now, pair);
+        let (conversation, _) = self.conversations.touch(now, pair.0);
         conversation.chat = None;
         set(&mut conversation.resource, None);
         set(&mut conversation.thread, None);

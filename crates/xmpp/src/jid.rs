@@ -198,6 +198,22 @@ pub fn same_bare_jid(one: &str, other: &str) -> bool {
 /// The characters that UsernameCaseMapped allows and a localpart must not have (RFC 7622 3.3.1).
 const EXCLUDED: [char; 8] = ['"', '&', '\'', '/', ':', '<', '>', '@'];
 
+/// The octets of a localpart that need no look at Unicode.
+const PLAIN_IN_LOCAL: [bool; 256] = {
+    let mut plain = [false; 256];
+    let mut octet = 0x21;
+    while octet <= 0x7e {
+        plain[octet] = true;
+        octet += 1;
+    }
+    let mut index = 0;
+    while index < EXCLUDED.len() {
+        plain[EXCLUDED[index] as usize] = false;
+        index += 1;
+    }
+    plain
+};
+
 /// A localpart in its normal form (RFC 7622 3.3).
 pub fn normal_local(text: &str) -> Result<Cow<'_, str>, JidError> {
     check_raw_length(text, Part::Local)?;
@@ -205,7 +221,7 @@ pub fn normal_local(text: &str) -> Result<Cow<'_, str>, JidError> {
     let mut plain = true;
     for &byte in text.as_bytes() {
         upper |= byte.is_ascii_uppercase();
-        plain &= (0x21..=0x7e).contains(&byte) && !EXCLUDED.contains(&(byte as char));
+        plain &= PLAIN_IN_LOCAL[usize::from(byte)];
     }
     let normal = match (plain, upper) {
         (true, false) => Cow::Borrowed(text),
@@ -329,9 +345,25 @@ enum Ascii {
     Not,
 }
 
+/// Whether a name has only lower-case letters and digits in its labels, as nearly all have.
+fn is_plain_domain(text: &str) -> bool {
+    let mut label = 0;
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'0'..=b'9' => label += 1,
+            b'.' if (1..=LABEL_MAX).contains(&label) => label = 0,
+            _ => return false,
+        }
+    }
+    (1..=LABEL_MAX).contains(&label)
+}
+
 /// Looks at the labels of a name of letters, digits and hyphens. Labels with hyphens in the third and fourth place are
 /// A-labels or reserved, so they are none of ours (RFC 5890 2.3.1).
 fn ascii_domain(text: &str) -> Ascii {
+    if is_plain_domain(text) {
+        return Ascii::Normal;
+    }
     let mut upper = false;
     for label in text.as_bytes().split(|&byte| byte == b'.') {
         if label.is_empty() || label.len() > LABEL_MAX || label.first() == Some(&b'-') || label.last() == Some(&b'-') {
