@@ -244,3 +244,65 @@ fn an_answer_that_carries_the_receipt_is_a_message_of_its_own() {
     assert!(datagrams.iter().any(|text| text.starts_with("SIP/2.0 200 ")), "{datagrams:?}");
     assert!(datagrams.iter().any(|text| text.ends_with("hello yourself")), "{datagrams:?}");
 }
+
+/// The ping as a server writes it that puts the attributes in another order.
+fn returned(ping: &str) -> String {
+    let id = attribute(ping, "id").expect("an id");
+    format!("<iq id='{id}' to='sip.example' from='sip.example' type='get'><ping xmlns='urn:xmpp:ping'/></iq>")
+}
+
+/// Two messages are answered: the returns of the first are read, those of the second are known by their form.
+#[test]
+fn returns_in_the_form_of_those_before_prove_as_much() {
+    let whole = returned("<iq id='abcdefghijklmnopqrstuvwxyz'/>").len();
+    for cut in 0..whole {
+        let mut world = World::new();
+        for n in 1..=2 {
+            let (_, first) = one_message(&mut world, n);
+            let first = returned(&first);
+            let (before, behind) = first.split_at(cut);
+            world.server_writes(before);
+            world.server_writes(behind);
+            let second = next_ping(&mut world);
+            assert!(world.take_statuses().is_empty(), "message {n}, cut at {cut}");
+            // What follows in the same read is not lost, white space in front does not matter.
+            world.server_writes(format!(
+                " {}<message to='juliet@sip.example' from='a@xmpp.example'/>",
+                returned(&second)
+            ));
+            assert_eq!(world.take_statuses(), [202], "message {n}, cut at {cut}");
+        }
+        world.assert_quiet();
+    }
+}
+
+#[test]
+fn a_return_in_another_form_is_read_like_any_stanza() {
+    let known = |world: &mut World| {
+        let (_, first) = one_message(world, 1);
+        world.server_writes(returned(&first));
+        let second = next_ping(world);
+        world.server_writes(returned(&second));
+        assert_eq!(world.take_statuses(), [202]);
+        let (_, first) = one_message(world, 2);
+        returned(&first)
+    };
+    // Somebody else's stanza proves nothing.
+    let mut world = World::new();
+    let first = known(&mut world);
+    world.server_writes(first.replace("from='sip.example'", "from='xmpp.example'"));
+    assert!(world.take_stanza().is_some_and(|answer| answer.contains("type='result'")), "it is a request of somebody");
+    world.server_writes(&first);
+    let second = next_ping(&mut world);
+    world.server_writes(returned(&second));
+    assert_eq!(world.take_statuses(), [202]);
+    world.assert_quiet();
+    // What is not XML ends the stream.
+    for broken in ["</ping></iq>", "</iqs>"] {
+        let mut world = World::new();
+        let first = known(&mut world);
+        world.server_writes(first.replace("</iq>", broken));
+        let end = world.take_stanza();
+        assert!(end.is_some_and(|end| end.contains("stream:error")), "{broken}");
+    }
+}

@@ -129,6 +129,11 @@ impl Framer {
         self.limits = limits;
     }
 
+    /// Whether the next octet begins something new between two stanzas: nothing of what stands there has been looked at.
+    pub fn is_between(&self) -> bool {
+        self.open && self.depth == 0 && self.at == 0 && self.place == Place::Content && !self.excess
+    }
+
     /// Looks for the next frame. After an error the stream has no further frames.
     pub fn scan<'a>(&mut self, data: &'a [u8]) -> Result<Frame<'a>, Error> {
         let mut start = 0;

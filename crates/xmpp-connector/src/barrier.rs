@@ -9,6 +9,9 @@
 //!  written:   a b c | ping 1 | d e | ping 2 | f | ping 3
 //!  returned:                ping 1        ping 2: a b c are proven      ping 3: d e are proven
 //! ```
+//!
+//! A server writes every return alike. So one is read as any stanza is, and of those after it only the id, where all other
+//! octets are the same: nothing else can come of them.
 
 use cpim::OperationKey;
 use std::collections::VecDeque;
@@ -17,8 +20,12 @@ use std::time::{Duration, Instant};
 /// A server that does not return a ping for so long is taken for hung, and its stream is ended.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
+/// A longer return is read each time.
+const LONGEST_FORM: usize = 1024;
+
+const PING_ID: usize = 26;
 /// 128 bits that nobody can guess, in base 32.
-pub(crate) type PingId = [u8; 26];
+pub(crate) type PingId = [u8; PING_ID];
 
 /// The barrier of one stream.
 #[derive(Debug, Default)]
@@ -31,6 +38,22 @@ pub(crate) struct Barrier {
     in_flight: Option<(PingId, Instant)>,
     /// What waits, in the order of writing, with the ping whose return proves it.
     waiting: VecDeque<(u64, OperationKey)>,
+    /// The return that was read last.
+    form: Form,
+}
+
+/// The octets of a return that was read, and where in them its id begins.
+#[derive(Debug, Default)]
+struct Form {
+    octets: Vec<u8>,
+    id: usize,
+}
+
+impl Form {
+    /// The octets before the id, and those behind it.
+    fn around_id(&self) -> Option<(&[u8], &[u8])> {
+        Some((self.octets.get(..self.id)?, self.octets.get(self.id + PING_ID..)?))
+    }
 }
 
 impl Barrier {
@@ -65,6 +88,24 @@ impl Barrier {
         }
     }
 
+    /// Remembers what the return `stanza` looks like, of which `id` is the part that names the ping.
+    pub(crate) fn learn(&mut self, stanza: &[u8], id: &str) {
+        let place = (id.as_ptr() as usize).checked_sub(stanza.as_ptr() as usize);
+        let is_it = |&place: &usize| stanza.get(place..place.saturating_add(PING_ID)) == Some(id.as_bytes());
+        let Some(place) = place.filter(is_it).filter(|_| stanza.len() <= LONGEST_FORM) else { return };
+        self.form.octets.clear();
+        self.form.octets.extend_from_slice(stanza);
+        self.form.id = place;
+    }
+
+    /// The length of the return of the ping in flight, if `data` begins with it and it looks like the one before.
+    pub(crate) fn known_return(&self, data: &[u8]) -> Option<usize> {
+        let (expected, _) = self.in_flight.as_ref()?;
+        let (before, behind) = self.form.around_id()?;
+        let (id, rest) = data.strip_prefix(before)?.split_first_chunk::<PING_ID>()?;
+        (id == expected && rest.starts_with(behind)).then_some(self.form.octets.len())
+    }
+
     /// The next operation that the returns prove to be read.
     pub(crate) fn pop_proven(&mut self) -> Option<OperationKey> {
         let &(need, operation) = self.waiting.front()?;
@@ -91,6 +132,36 @@ impl Barrier {
 mod tests {
     use super::*;
     use slotmap::SlotMap;
+
+    #[test]
+    fn a_return_like_the_one_before_is_known_by_its_id_alone() {
+        let now = Instant::now();
+        let mut barrier = Barrier::default();
+        let (first, second) = (&b"<iq to='a' id='aaaaaaaaaaaaaaaaaaaaaaaaaa'/>"[..], [b'b'; PING_ID]);
+        let id = std::str::from_utf8(&first[15..41]).unwrap();
+        barrier.pinged(now, [b'a'; PING_ID]);
+        assert_eq!(barrier.known_return(first), None, "none was read");
+        barrier.learn(first, "aaaaaaaaaaaaaaaaaaaaaaaaaa");
+        assert_eq!(barrier.known_return(first), None, "this id stands elsewhere");
+        barrier.learn(first, id);
+        assert_eq!(barrier.known_return(first), Some(first.len()));
+        barrier.pinged(now, second);
+        assert_eq!(barrier.known_return(first), None, "that was the ping before");
+        let mut returned = [&first[..15], &second, &first[41..], b"<message/>"].concat();
+        assert_eq!(barrier.known_return(&returned), Some(first.len()), "and not what follows");
+        for cut in 0..first.len() {
+            assert_eq!(barrier.known_return(&returned[..cut]), None, "{cut} octets");
+            returned[cut] ^= 1;
+            assert_eq!(barrier.known_return(&returned), None, "octet {cut} is another");
+            returned[cut] ^= 1;
+        }
+        barrier.on_return();
+        assert_eq!(barrier.known_return(&returned), None, "none is in flight");
+        barrier.pinged(now, second);
+        let _ = barrier.abandon();
+        barrier.pinged(now, second);
+        assert_eq!(barrier.known_return(&returned), None, "another stream");
+    }
 
     #[test]
     fn two_returns_prove_what_stood_before_the_first_ping() {

@@ -235,6 +235,11 @@ impl Connector {
             let consumed = if let Input::Received { data, .. } = input { data.len() } else { 0 };
             return (consumed, Event::None);
         };
+        if let Input::Received { data, .. } = input
+            && let Some(consumed) = self.pass_return(index, data)
+        {
+            return (consumed, Event::None);
+        }
         let (consumed, event) = self.links[index].component.handle_input(now, input, out);
         (consumed, self.on_component(now, index, stream, event, out))
     }
@@ -307,8 +312,11 @@ impl Connector {
 
     fn on_iq(&mut self, now: Instant, index: usize, iq: &Iq<'_>, out: &mut Output) {
         if let Some(id) = iq.id.as_deref()
-            && self.is_returned(index, id, iq.from.as_deref())
+            && let Some(pinged) = self.is_returned(index, id, iq.from.as_deref())
         {
+            if pinged == index {
+                self.links[index].barrier.learn(iq.raw, id);
+            }
             return;
         }
         let home =
@@ -340,17 +348,29 @@ impl Connector {
     }
 
     /// Whether an iq is a ping of a barrier that came back: the stanza itself or any reply to it, from our own domain only,
-    /// because nobody else can have been asked.
-    fn is_returned(&mut self, index: usize, id: &str, from: Option<&str>) -> bool {
-        let Some(server) = self.links.get(index).map(|link| link.server) else { return false };
-        for link in self.links.iter_mut().filter(|link| link.server == server) {
+    /// because nobody else can have been asked. Gives the link of the barrier.
+    fn is_returned(&mut self, index: usize, id: &str, from: Option<&str>) -> Option<usize> {
+        let server = self.links.get(index)?.server;
+        for (pinged, link) in self.links.iter_mut().enumerate().filter(|(_, link)| link.server == server) {
             let Some(expected) = link.barrier.in_flight() else { continue };
             if expected == id.as_bytes() && from.is_some_and(|from| same_domain(from, &link.domain)) {
                 link.barrier.on_return();
-                return true;
+                return Some(pinged);
             }
         }
-        false
+        None
+    }
+
+    /// Takes a ping that comes back in the form of the one before; gives its length.
+    fn pass_return(&mut self, index: usize, data: &[u8]) -> Option<usize> {
+        let link = self.links.get_mut(index)?;
+        let length = link.barrier.known_return(data)?;
+        if !link.component.pass_over() {
+            return None;
+        }
+        link.barrier.on_return();
+        self.counters.stanzas += 1;
+        Some(length)
     }
 
     /// The next conclusion that followed from what was handled.

@@ -301,6 +301,14 @@ impl Component {
         }
     }
 
+    /// Passes over a stanza that begins where the stream stands, and that the owner knows without reading it: another one was
+    /// read on this stream that differs from it in letters of a value alone. `false` where the stream stands elsewhere.
+    pub fn pass_over(&mut self) -> bool {
+        let passes = self.is_up() && self.framer.is_between();
+        self.counters.stanzas += u64::from(passes);
+        passes
+    }
+
     /// Does what is due.
     pub fn handle_timeout<'a>(&mut self, now: Instant, out: &mut Output) -> ComponentEvent<'a> {
         match self.state {
