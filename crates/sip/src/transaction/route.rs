@@ -94,24 +94,34 @@ pub(crate) fn write_received_via(via: &Via<'_>, flow: &Flow, out: &mut Vec<u8>) 
 
 /// Splits at the semicolons outside quoted strings.
 fn split_parameters(value: &[u8]) -> impl Iterator<Item = &[u8]> {
-    let mut quoted = false;
-    let mut escaped = false;
-    value.split(move |&byte| {
-        let escapes = std::mem::take(&mut escaped);
-        match byte {
-            _ if escapes => false,
-            b'\\' if quoted => {
-                escaped = true;
-                false
-            }
-            b'"' => {
-                quoted = !quoted;
-                false
-            }
-            b';' => !quoted,
-            _ => false,
-        }
+    let mut rest = Some(value);
+    std::iter::from_fn(move || {
+        let (part, behind) = rest?.split_at(parameter_end(rest?));
+        rest = behind.get(1..);
+        Some(part)
     })
+}
+
+/// Where the first semicolon outside quoted strings is, or the end.
+fn parameter_end(value: &[u8]) -> usize {
+    let mut at = 0;
+    while let Some(found) = memchr::memchr2(b';', b'"', &value[at..]) {
+        at += found;
+        if value[at] == b';' {
+            return at;
+        }
+        at += 1;
+        // To behind the closing quote; without one all of the rest is quoted.
+        loop {
+            let Some(found) = memchr::memchr2(b'\\', b'"', &value[at..]) else { return value.len() };
+            at += found + 1;
+            if value[at - 1] == b'"' {
+                break;
+            }
+            at = (at + 1).min(value.len());
+        }
+    }
+    value.len()
 }
 
 /// An IP literal, IPv6 with or without brackets.
@@ -122,4 +132,34 @@ pub(crate) fn parse_host(host: &[u8]) -> Option<IpAddr> {
         None => text.parse().ok()?,
     };
     Some(address.to_canonical())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn parameters_end_at_semicolons_outside_quotes() {
+        for (value, parts) in [
+            ("SIP/2.0/UDP h;a=1;b", &["SIP/2.0/UDP h", "a=1", "b"][..]),
+            ("h;a=\";\";b", &["h", "a=\";\"", "b"]),
+            ("h;a=\"\\\";\";b;", &["h", "a=\"\\\";\"", "b", ""]),
+            ("h;a\\\";b\";c", &["h", "a\\\";b\"", "c"]),
+            ("h;a=\";b", &["h", "a=\";b"]),
+            ("h;a=\"\\", &["h", "a=\"\\"]),
+            ("", &[""]),
+        ] {
+            let found: Vec<&[u8]> = split_parameters(value.as_bytes()).collect();
+            assert_eq!(found, parts.iter().map(|part| part.as_bytes()).collect::<Vec<_>>(), "{value}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_is_lost_at_a_split(value in "[ab;\"\\\\]{0,20}") {
+            let parts: Vec<&[u8]> = split_parameters(value.as_bytes()).collect();
+            prop_assert_eq!(parts.join(&b';'), value.as_bytes());
+        }
+    }
 }

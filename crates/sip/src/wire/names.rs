@@ -81,7 +81,8 @@ names! {
 }
 
 impl HeaderName {
-    /// Which header field `name` is, by its length and first letter and then one comparison.
+    /// Which header field `name` is, by its length and first letter and then one comparison. Nearly all are written as they
+    /// are here.
     pub fn classify(name: &[u8]) -> Self {
         use HeaderName::*;
         let Some(first) = name.first().map(|byte| byte | 0x20) else { return Other };
@@ -147,7 +148,10 @@ impl HeaderName {
         candidates
             .iter()
             .copied()
-            .find(|candidate| candidate.as_str().as_bytes().eq_ignore_ascii_case(name))
+            .find(|candidate| {
+                let known = candidate.as_str().as_bytes();
+                known == name || known.eq_ignore_ascii_case(name)
+            })
             .unwrap_or(Other)
     }
 }
