@@ -29,6 +29,10 @@ pub(crate) fn check_characters(bytes: &[u8]) -> Result<&str, Error> {
 
 /// The prefix (empty if none) and the local part of a qualified name (Namespaces in XML 1.0 section 4).
 pub(crate) fn split_name(name: &str) -> Result<(&str, &str), Error> {
+    // Nearly all names are so.
+    if !name.is_empty() && name.bytes().all(|octet| octet.is_ascii_lowercase()) {
+        return Ok(("", name));
+    }
     let mut colon = None;
     let mut plain = true;
     for (place, octet) in name.bytes().enumerate() {

@@ -16,6 +16,9 @@ const FORBIDDEN: u8 = 3;
 /// May begin U+FFFE or U+FFFF.
 const SUSPECT: u8 = 4;
 
+/// Octets that are looked at together.
+const BLOCK: usize = 16;
+
 const CLASS: [u8; 256] = {
     let mut class = [PLAIN; 256];
     let mut octet = 0;
@@ -75,6 +78,10 @@ pub fn close(name: &str, out: &mut Vec<u8>) {
 }
 
 fn escape(bytes: &[u8], up_to: u8, out: &mut Vec<u8>) -> usize {
+    if is_plain(bytes) {
+        out.extend_from_slice(bytes);
+        return 0;
+    }
     out.reserve(bytes.len());
     if bytes.is_ascii() || std::str::from_utf8(bytes).is_ok() {
         return escape_valid(bytes, up_to, out);
@@ -88,6 +95,21 @@ fn escape(bytes: &[u8], up_to: u8, out: &mut Vec<u8>) -> usize {
         }
     }
     replaced
+}
+
+/// Whether nothing has to be done about any of these octets, wherever they stand: nearly always.
+fn is_plain(bytes: &[u8]) -> bool {
+    // Without a branch inside, so that the compiler takes all octets of a block at once.
+    let is_plain_block = |block: &[u8; BLOCK]| {
+        block.iter().fold(true, |plain, &octet| {
+            let special = (octet == b'&') | (octet == b'<') | (octet == b'>') | (octet == b'\'') | (octet == b'"');
+            plain & (octet >= b' ') & octet.is_ascii() & !special
+        })
+    };
+    match bytes.last_chunk() {
+        Some(last) => bytes.as_chunks().0.iter().all(is_plain_block) && is_plain_block(last),
+        None => bytes.iter().all(|&octet| octet.is_ascii() && CLASS[usize::from(octet)] == PLAIN),
+    }
 }
 
 fn escape_valid(bytes: &[u8], up_to: u8, out: &mut Vec<u8>) -> usize {
@@ -155,6 +177,25 @@ mod tests {
             out.clear();
             assert_eq!(escape_attribute(input, &mut out), *replaced, "{input:?}");
             assert_eq!(String::from_utf8_lossy(&out), *value);
+        }
+    }
+
+    #[test]
+    fn the_place_of_an_octet_does_not_matter() {
+        for length in 0..40 {
+            let mut text = vec![b'x'; length];
+            for place in 0..length {
+                for (octet, escaped) in
+                    [(b'<', "&lt;"), (b'\'', "&apos;"), (b'\t', "&#9;"), (1, "\u{FFFD}"), (0xC3, "\u{FFFD}")]
+                {
+                    text[place] = octet;
+                    let mut out = Vec::new();
+                    escape_attribute(&text, &mut out);
+                    let expected = ["x".repeat(place).as_str(), escaped, &"x".repeat(length - place - 1)].concat();
+                    assert_eq!(String::from_utf8(out).unwrap(), expected, "{octet} at {place} of {length}");
+                }
+                text[place] = b'x';
+            }
         }
     }
 
