@@ -265,6 +265,11 @@ fn what_was_sent_before_is_no_new_text() {
         (by("evil.example"), text(ORCHARD, &by("evil.example")), true),
         // People repeat themselves.
         (String::new(), text(ORCHARD, ""), true),
+        // Clients count from one again after each start, or give no id at all.
+        (origin.to_owned(), text(ORCHARD, origin).replace(">ok<", ">no<"), true),
+        (by("xmpp.example"), text(ORCHARD, &by("xmpp.example")).replace(">ok<", ">no<"), true),
+        (origin.replace("de305d54", ""), text(ORCHARD, &origin.replace("de305d54", "")), true),
+        (by("xmpp.example").replace("5f3dbc5e", ""), text(ORCHARD, &by("xmpp.example").replace("5f3dbc5e", "")), true),
     ] {
         let mut world = World::new();
         request(&mut world, &text(ORCHARD, &ids));

@@ -77,8 +77,9 @@ impl Connector {
     ) -> Event<'a> {
         let Abstracted { source, destination, from, to, mut envelope, content } = abstracted;
         // A text that was taken, and comes again from an archive, a queue or a resumed stream, is no new one. A sender's id
-        // counts for his own texts only: anybody can write any id.
-        let replay = envelope.unique_id.as_deref().map(|id| self.replay_key(&from, &to, id));
+        // counts for his own texts only, as anybody can write any id, and with the text itself only: some clients count
+        // their ids from one again after each start.
+        let replay = envelope.unique_id.as_deref().map(|id| self.replay_key(&from, &to, id, &content.body));
         if replay.is_some_and(|key| self.replays.see(now, key)) {
             self.counters.shown_again += 1;
             return Event::None;
@@ -105,11 +106,10 @@ impl Connector {
         Event::Message(Incoming { origin: self.origin(home), near, message })
     }
 
-    fn replay_key(&self, from: &JidParts<'_>, to: &JidParts<'_>, id: &str) -> u128 {
+    fn replay_key(&self, from: &JidParts<'_>, to: &JidParts<'_>, id: &str, text: &[u8]) -> u128 {
         let [from_local, to_local] = [from, to].map(|jid| jid.local.as_deref().unwrap_or_default().as_bytes());
-        let parts: [&[u8]; 6] =
-            [b"replay", from_local, from.domain.as_bytes(), to_local, to.domain.as_bytes(), id.as_bytes()];
-        self.minter.keyed(&parts)
+        let (from, to) = (from.domain.as_bytes(), to.domain.as_bytes());
+        self.minter.keyed(&[b"replay", from_local, from, to_local, to, id.as_bytes(), text])
     }
 
     /// Presence tells which devices are there. Nothing else is made of it.

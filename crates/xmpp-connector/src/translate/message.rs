@@ -116,7 +116,7 @@ fn envelope<'a>(message: &Message<'a>, from: &JidParts<'a>, to: &JidParts<'a>, c
         source_device: from.resource.clone().map(|name| Device { name, differs_by_case: false }),
         destination_device: to.resource.clone(),
         source_name: message.nick.as_ref().and_then(name),
-        unique_id: message.origin_id.clone().or_else(|| stanza_id(message, from)),
+        unique_id: message.origin_id.clone().filter(|id| !id.is_empty()).or_else(|| stanza_id(message, from)),
         urgency: message.headers.urgency.as_deref().and_then(urgency),
     }
 }
@@ -146,7 +146,7 @@ fn stanza_id<'a>(message: &Message<'a>, from: &JidParts<'_>) -> Option<Cow<'a, s
     let speaks = |by: &str| {
         JidParts::parse(by).is_ok_and(|by| by.bare_eq(from) || (by.local.is_none() && by.domain == from.domain))
     };
-    message.stanza_ids.iter().find(|known| speaks(&known.by)).map(|known| known.id.clone())
+    message.stanza_ids.iter().find(|known| !known.id.is_empty() && speaks(&known.by)).map(|known| known.id.clone())
 }
 
 fn urgency(text: &str) -> Option<Urgency> {
