@@ -1,6 +1,6 @@
 //! The component stream fails: what senders are told, and how it comes back.
 
-use entente_tests::world::{World, attribute, message};
+use entente_tests::world::{World, attribute, message, response};
 use std::time::Duration;
 
 #[test]
@@ -110,4 +110,75 @@ fn a_bounce_on_the_new_stream_for_the_old_one_is_late() {
          <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
     ));
     assert_eq!(world.engine.counters().late_failures, 1);
+}
+
+fn text(n: u32, more: &str) -> String {
+    format!(
+        "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m{n}'><body>text {n}</body>{more}</message>"
+    )
+}
+
+/// Who sent a text believes that it arrived until he is told otherwise.
+#[test]
+fn what_became_of_a_text_is_told_when_the_link_is_back() {
+    let mut world = World::with(|settings| settings.sip.parallel = 2);
+    world.server_writes(text(1, ""));
+    world.server_writes(text(2, "<request xmlns='urn:xmpp:receipts'/>"));
+    let [refused, taken] = [(); 2].map(|()| world.take_datagram().expect("a request"));
+    world.break_stream();
+    world.proxy_sends(response(&refused, "404 Not Found", ""));
+    world.proxy_sends(response(&taken, "200 OK", ""));
+    world.advance(Duration::from_secs(1));
+    world.accept_component();
+    let told = world.take_stanzas();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert!(told[0].contains(" id='m1' type='error'") && told[0].contains("<item-not-found "), "{told:?}");
+    assert!(told[1].contains("<received xmlns='urn:xmpp:receipts' id='m2'/>"), "{told:?}");
+    world.break_stream();
+    world.advance(Duration::from_secs(1));
+    world.accept_component();
+    assert_eq!(world.take_stanzas(), Vec::<String>::new(), "nobody is told twice");
+    assert_eq!(world.engine.counters().xmpp.unanswerable, 0);
+}
+
+#[test]
+fn what_became_of_a_text_is_told_when_the_server_reads_again() {
+    let mut world = World::with(|settings| settings.xmpp.unsent_limit = 1000);
+    world.server_writes(text(1, ""));
+    let request = world.take_datagram().expect("a request");
+    world.reading = false;
+    let ping = "<iq from='romeo@xmpp.example/x' to='sip.example' id='i' type='get'><ping xmlns='urn:xmpp:ping'/></iq>";
+    while world.engine.counters().xmpp.unanswerable == 0 {
+        world.server_writes(ping);
+    }
+    world.proxy_sends(response(&request, "404 Not Found", ""));
+    assert_eq!(world.engine.counters().xmpp.unanswerable, 1, "only the ping was not answered");
+    world.resume_reading();
+    world.turn();
+    let told = world.take_stanzas();
+    assert!(told.last().is_some_and(|last| last.contains(" id='m1' type='error'")), "{told:?}");
+}
+
+#[test]
+fn what_waits_to_be_told_is_bounded_and_what_is_lost_is_counted() {
+    let mut world = World::with(|settings| {
+        settings.xmpp.unsent_limit = 1000;
+        settings.sip.parallel = 20;
+    });
+    let requests: Vec<_> = (0..20)
+        .map(|n| {
+            world.server_writes(text(n, ""));
+            world.take_datagram().expect("a request")
+        })
+        .collect();
+    world.break_stream();
+    for request in &requests {
+        world.proxy_sends(response(request, "404 Not Found", ""));
+    }
+    world.advance(Duration::from_secs(1));
+    world.accept_component();
+    let told = world.take_stanzas();
+    assert!(told.iter().map(String::len).sum::<usize>() <= 1000);
+    assert!(!told.is_empty() && told.len() < requests.len(), "{}", told.len());
+    assert_eq!(told.len() as u64 + world.engine.counters().xmpp.unanswerable, requests.len() as u64);
 }

@@ -216,7 +216,7 @@ fn xmpp(counters: &xmpp_connector::Counters, metrics: &mut Metrics) {
     ] {
         dropped("xmpp", reason, value, metrics);
     }
-    let help = "Stanzas that got no answer because it would have been too long for one.";
+    let help = "Stanzas that got no answer: it would have been too long, or too much waited for the stream.";
     metrics.counter("entente_xmpp_unanswerable_total", help, &[], unanswerable);
     let mut count = |name, help, value| metrics.counter(name, help, &[], value);
     count("entente_xmpp_stanzas_received_total", "Stanzas received.", stanzas);

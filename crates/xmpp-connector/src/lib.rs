@@ -125,7 +125,8 @@ pub struct Counters {
     pub misaddressed: u64,
     /// Errors that answer nothing of ours.
     pub stray_errors: u64,
-    /// Answers not written: the id or address that they repeat, escaped, is too long for a stanza.
+    /// Answers not written: the id or address that they repeat, escaped, is too long for a stanza, or too much waits for
+    /// the stream already.
     pub unanswerable: u64,
     /// Pings of the barrier sent.
     pub pings: u64,
@@ -143,6 +144,9 @@ struct Link {
     peer: PeerId,
     server: u16,
     barrier: Barrier,
+    /// Whole stanzas that tell people what became of their messages, and that could not be written; at most as many octets
+    /// as may wait for the stream.
+    overdue: Vec<u8>,
 }
 
 /// Turns stanzas into operations, operations into stanzas, and gives each its answer.
@@ -152,7 +156,7 @@ pub struct Connector {
     received: Received,
     people: People,
     devices: Devices,
-    /// Texts that were taken, by sender, recipient and the id that their sender gave them.
+    /// Texts that were taken, by sender, recipient, the id that their sender gave them, and what they say.
     replays: Recent<()>,
     /// Operations whose fate became known beside what an input led to; told one by one.
     settled: VecDeque<(OperationKey, Status<'static>)>,
@@ -175,6 +179,7 @@ impl Connector {
                 peer: link.peer,
                 server: link.server,
                 barrier: Barrier::default(),
+                overdue: Vec::new(),
             })
             .collect();
         Self {
@@ -442,6 +447,7 @@ impl Connector {
                 }
                 return Some((index, reason));
             }
+            self.tell_overdue(index, out);
             let link = &mut self.links[index];
             let copies = &self.copies;
             if link.component.is_up()

@@ -203,20 +203,16 @@ impl Connector {
             // RFC 3428 section 4: only a 200 says delivered; a 202 becomes nothing.
             Status::Success if stanza.wants_receipt() => {
                 let id = turn::base32::<26>(self.minter.mint());
-                let limit = self.longest(stanza.link);
-                if let Some(buffer) = self.buffer(stanza.link, out) {
-                    let receipt = OutMessage {
-                        from: stanza.to(),
-                        to: stanza.from(),
-                        id: &id,
-                        receipt: Some(stanza.id()),
-                        ..OutMessage::default()
-                    };
-                    let written = append(limit, buffer, |buffer| {
-                        stanza::write_message(&receipt, buffer);
-                    });
-                    self.counters.unanswerable += u64::from(!written);
-                }
+                let receipt = OutMessage {
+                    from: stanza.to(),
+                    to: stanza.from(),
+                    id: &id,
+                    receipt: Some(stanza.id()),
+                    ..OutMessage::default()
+                };
+                self.tell(stanza.link, out, |buffer| {
+                    stanza::write_message(&receipt, buffer);
+                });
             }
             Status::Success | Status::Indeterminate => {}
         }
@@ -241,18 +237,41 @@ impl Connector {
             reason => reason,
         };
         let (kind, condition) = error::from_cpim(&Failure { reason, text: None, alternate: told });
-        let limit = self.longest(stanza.link);
-        let Some(buffer) = self.buffer(stanza.link, out) else { return };
         let error = OutError {
             condition,
             kind: Some(kind),
             text: failure.text.as_deref().map(str::as_bytes),
             alternate: (!alternate.is_empty()).then_some(&alternate[..]),
         };
-        let written = append(limit, buffer, |buffer| {
+        self.tell(stanza.link, out, |buffer| {
             stanza::write_error(StanzaKind::Message, stanza.to(), stanza.from(), stanza.id(), &error, buffer);
         });
+    }
+
+    /// Writes what became of a message. Who sent it believes that it arrived until he is told otherwise: what cannot be
+    /// written now, because the stream is down or its server does not read, is written once it can be.
+    fn tell(&mut self, index: usize, out: &mut Output, write: impl FnOnce(&mut Vec<u8>)) {
+        let limit = self.longest(index);
+        let room = self.settings.unsent_limit;
+        let written = match self.buffer(index, out) {
+            Some(buffer) => append(limit, buffer, write),
+            None => self.links.get_mut(index).is_some_and(|link| {
+                let room = room.saturating_sub(link.overdue.len());
+                append(limit.min(room), &mut link.overdue, write)
+            }),
+        };
         self.counters.unanswerable += u64::from(!written);
+    }
+
+    /// Writes what could not be written before.
+    pub(crate) fn tell_overdue(&mut self, index: usize, out: &mut Output) {
+        if self.links.get(index).is_none_or(|link| link.overdue.is_empty()) {
+            return;
+        }
+        let Some(buffer) = self.buffer(index, out) else { return };
+        if let Some(link) = self.links.get_mut(index) {
+            buffer.extend_from_slice(&std::mem::take(&mut link.overdue));
+        }
     }
 }
 
