@@ -256,11 +256,11 @@ fn a_device_of_an_xmpp_user_is_reached_while_it_is_there() {
             None => Err(world.take_statuses()),
         }
     };
-    assert_eq!(at(&mut world, 1, ";gr=orchard"), Err(vec![480]), "nobody was seen");
+    assert_eq!(at(&mut world, 1, ";gr=orchard"), Ok("romeo@xmpp.example".into()), "nobody was seen");
     writes(&mut world, "orchard", "normal", "");
     assert_eq!(at(&mut world, 2, ";gr=orchard"), Ok("romeo@xmpp.example/orchard".into()));
     assert_eq!(at(&mut world, 3, ";gr=ORCHARD"), Ok("romeo@xmpp.example/orchard".into()), "gr has no case");
-    assert_eq!(at(&mut world, 4, ";gr=balcony"), Err(vec![480]));
+    assert_eq!(at(&mut world, 4, ";gr=balcony"), Ok("romeo@xmpp.example".into()), "nothing is known of this one");
     assert_eq!(at(&mut world, 5, ";gr"), Ok("romeo@xmpp.example".into()), "a temporary one says nothing");
     assert_eq!(at(&mut world, 6, ";gr=%ff"), Err(vec![480]), "no device can have this name");
     presence(&mut world, "balcony", "");
@@ -271,7 +271,20 @@ fn a_device_of_an_xmpp_user_is_reached_while_it_is_there() {
     let mut world = World::new();
     writes(&mut world, "orchard", "normal", "");
     world.advance(HOUR);
-    assert_eq!(at(&mut world, 9, ";gr=orchard"), Err(vec![480]), "it was not heard of for an hour");
+    assert_eq!(at(&mut world, 9, ";gr=orchard"), Ok("romeo@xmpp.example".into()), "it was not heard of for an hour");
+}
+
+/// Servers may drop what is `normal` and for a device that has just left without a word (RFC 6121 section 8.5.3.2.1).
+#[test]
+fn a_message_for_a_device_is_a_chat() {
+    let mut world = World::new();
+    writes(&mut world, "orchard", "normal", "");
+    for (n, gr, kind) in [(1, ";gr=orchard", Some("chat")), (2, ";gr=elsewhere", None), (3, "", None)] {
+        world.proxy_sends(message(n, &format!("romeo@xmpp.example{gr}"), "hi"));
+        let stanzas = world.take_stanzas();
+        let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("a message");
+        assert_eq!(attribute(stanza, "type"), kind, "{stanza}");
+    }
 }
 
 #[test]
@@ -283,14 +296,12 @@ fn devices_that_differ_by_case_only_are_told_apart() {
     assert!(lower.contains(";gr=phone>"), "{lower}");
     let upper = writes(&mut world, "Phone", "normal", "");
     assert!(upper.contains(";gr=%50hone>"), "{upper}");
-    for (n, gr, resource) in [(1, "phone", Some("phone")), (2, "%50hone", Some("Phone")), (3, "PHONE", None)] {
+    for (n, gr, resource) in [(1, "phone", "/phone"), (2, "%50hone", "/Phone"), (3, "PHONE", "")] {
         world.proxy_sends(message(n, &format!("romeo@xmpp.example;gr={gr}"), "hi"));
         let stanzas = world.take_stanzas();
-        let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message"));
-        let to = stanza.and_then(|stanza| attribute(stanza, "to"));
-        assert_eq!(to, resource.map(|resource| format!("romeo@xmpp.example/{resource}")).as_deref(), "{gr}");
+        let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("a message");
+        assert_eq!(attribute(stanza, "to"), Some(&*format!("romeo@xmpp.example{resource}")), "{gr}");
     }
-    assert_eq!(world.take_statuses(), [480], "either could be meant");
 }
 
 /// RFC 6121 section 8.5.3.2.1 for SIP users, whatever became of the device: page mode goes to the user, and his proxy knows
@@ -334,7 +345,9 @@ fn a_flood_of_devices_and_threads_is_forgotten() {
         writes(&mut world, &format!("device{n}"), "chat", "");
     }
     world.proxy_sends(message(1, "romeo@xmpp.example;gr=first", "hi"));
-    assert_eq!(world.take_statuses(), [480], "the device seen longest ago gave way");
+    let stanzas = world.take_stanzas();
+    let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("a message");
+    assert_eq!(attribute(stanza, "to"), Some("romeo@xmpp.example"), "the device seen longest ago gave way");
     let long = "r".repeat(1000);
     let sent = writes(&mut world, &long, "chat", "");
     assert!(!sent.contains(";gr="), "{sent}");

@@ -2,7 +2,7 @@
 
 use crate::Connector;
 use crate::copies::Copy;
-use crate::people::Pair;
+use crate::people::{Meant, Pair};
 use crate::received;
 use crate::translate::content::{self, Presented};
 use crate::translate::{address, error, message};
@@ -179,12 +179,20 @@ impl Connector {
             None => Way { kind: MessageType::Normal, resource: None, thread: named.or(unnamed) },
         };
         if let Some(device) = envelope.destination_device.as_deref() {
-            let there = self.people.device(now, recipient, device).ok_or(Failure {
-                reason: Reason::RecipientUnavailable,
-                text: Some("this device is not known to be there".into()),
-                alternate: None,
-            })?;
-            way.resource = Some(there);
+            match self.people.device(now, recipient, device) {
+                // What is `normal` and for a device that has just left, servers may drop without a word; what is `chat` they
+                // hand to another one (RFC 6121 section 8.5.3.2.1).
+                Meant::There(resource) => (way.resource, way.kind) = (Some(resource), MessageType::Chat),
+                Meant::Gone => {
+                    return Err(Failure {
+                        reason: Reason::RecipientUnavailable,
+                        text: Some("this device is not there any more".into()),
+                        alternate: None,
+                    });
+                }
+                // His other devices are as good as silence about this one.
+                Meant::Unknown => way.resource = None,
+            }
         }
         Ok(way)
     }

@@ -20,11 +20,23 @@ const DEVICES: usize = 4;
 /// Longer names of devices and of threads are not remembered.
 const LONGEST: usize = 256;
 
-/// A device of a user.
+/// A device of a user, and when it was seen or left.
 #[derive(Clone, Debug)]
 struct Seen {
     resource: String,
     at: Instant,
+    gone: bool,
+}
+
+/// What is known of a device that somebody writes to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Meant<'s> {
+    /// It is there; its name as it is written.
+    There(&'s str),
+    /// It left, not long ago.
+    Gone,
+    /// Nothing, or two could be meant.
+    Unknown,
 }
 
 /// What an XMPP user and somebody of the other world have to do with each other.
@@ -106,12 +118,12 @@ impl People {
             devices.clear();
         }
         if let Some(device) = devices.iter_mut().find(|device| device.resource == resource) {
-            device.at = now;
+            (device.at, device.gone) = (now, false);
         } else if devices.len() < DEVICES {
-            devices.push(Seen { resource: resource.to_owned(), at: now });
+            devices.push(Seen { resource: resource.to_owned(), at: now, gone: false });
         } else if let Some(oldest) = devices.iter_mut().min_by_key(|device| device.at) {
             set(&mut oldest.resource, Some(resource));
-            oldest.at = now;
+            (oldest.at, oldest.gone) = (now, false);
         }
         let is_like = |device: &Seen| device.resource != resource && device.resource.eq_ignore_ascii_case(resource);
         devices.iter().any(|device| is_there(now, device) && is_like(device))
@@ -141,20 +153,26 @@ impl People {
 
     fn forget(&mut self, now: Instant, jid: &JidParts<'_>) {
         let user = self.user(jid);
-        if let Some(devices) = self.devices.find_mut(now, user) {
-            devices.retain(|device| Some(&*device.resource) != jid.resource.as_deref());
+        let devices = self.devices.find_mut(now, user).into_iter().flatten();
+        for device in devices.filter(|device| Some(&*device.resource) == jid.resource.as_deref()) {
+            (device.at, device.gone) = (now, true);
         }
     }
 
-    /// The device of `jid` that is meant by `name` and known to be there: the one of this very name, or the only one whose
-    /// name differs from it by case, as `gr` is compared.
-    pub(crate) fn device(&self, now: Instant, jid: &JidParts<'_>, name: &str) -> Option<&str> {
-        let devices = self.devices.find(now, self.user(jid))?;
-        let there = || devices.iter().filter(|device| is_there(now, device)).map(|device| &*device.resource);
-        there().find(|&resource| resource == name).or_else(|| {
-            let mut alike = there().filter(|resource| resource.eq_ignore_ascii_case(name));
+    /// The device of `jid` that is meant by `name`: the one of this very name, or the only one whose name differs from it by
+    /// case, as `gr` is compared.
+    pub(crate) fn device(&self, now: Instant, jid: &JidParts<'_>, name: &str) -> Meant<'_> {
+        let Some(devices) = self.devices.find(now, self.user(jid)) else { return Meant::Unknown };
+        let recent = || devices.iter().filter(|device| is_recent(now, device));
+        let meant = recent().find(|device| device.resource == name).or_else(|| {
+            let mut alike = recent().filter(|device| device.resource.eq_ignore_ascii_case(name));
             alike.next().filter(|_| alike.next().is_none())
-        })
+        });
+        match meant {
+            Some(device) if device.gone => Meant::Gone,
+            Some(device) => Meant::There(&device.resource),
+            None => Meant::Unknown,
+        }
     }
 
     /// The chat of two, if one goes on.
@@ -186,6 +204,10 @@ fn local<'j>(jid: &'j JidParts<'_>) -> &'j [u8] {
 }
 
 fn is_there(now: Instant, device: &Seen) -> bool {
+    !device.gone && is_recent(now, device)
+}
+
+fn is_recent(now: Instant, device: &Seen) -> bool {
     now.saturating_duration_since(device.at) < THERE
 }
 
