@@ -1,9 +1,10 @@
 //! What an operator would read, kept for the test.
 
 use std::fmt::{Debug, Write};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use tracing::field::{Field, Visit};
 use tracing::span::{Attributes, Id, Record};
+use tracing::subscriber::Interest;
 use tracing::{Level, Subscriber};
 
 /// Keeps every event up to a level; a clone keeps the same ones.
@@ -28,6 +29,41 @@ impl Log {
     pub fn text(&self) -> String {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+/// Takes part in every event and keeps none. Without it, what says nothing while no log is kept could be taken for silent
+/// for good by a test that begins to keep one at the same moment.
+struct Listener;
+
+/// To be called before anything says something.
+pub fn listen() {
+    static LISTENING: OnceLock<()> = OnceLock::new();
+    // Whoever has set another one listens too.
+    LISTENING.get_or_init(|| drop(tracing::subscriber::set_global_default(Listener)));
+}
+
+impl Subscriber for Listener {
+    fn register_callsite(&self, _: &'static tracing::Metadata<'static>) -> Interest {
+        Interest::sometimes()
+    }
+
+    fn enabled(&self, _: &tracing::Metadata<'_>) -> bool {
+        false
+    }
+
+    fn new_span(&self, _: &Attributes<'_>) -> Id {
+        Id::from_u64(1)
+    }
+
+    fn record(&self, _: &Id, _: &Record<'_>) {}
+
+    fn record_follows_from(&self, _: &Id, _: &Id) {}
+
+    fn event(&self, _: &tracing::Event<'_>) {}
+
+    fn enter(&self, _: &Id) {}
+
+    fn exit(&self, _: &Id) {}
 }
 
 struct Line(String);

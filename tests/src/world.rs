@@ -152,6 +152,7 @@ impl World {
     /// The same with a seed of its own: gateways of one seed know each other's identifiers, others do not.
     #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
     pub fn seeded(seed: turn::Seed, change: impl FnOnce(&mut engine::Settings)) -> Self {
+        crate::log::listen();
         let mut settings = settings();
         change(&mut settings);
         let now = Instant::now();
