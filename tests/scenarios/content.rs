@@ -305,6 +305,12 @@ fn subject_and_language_cross() {
     world.proxy_sends(message(1, "Content-Language: de-CH, fr\r\nContent-Type: text/plain\r\n", b"Salue"));
     let stanza = world.take_stanza().expect("a stanza");
     assert!(stanza.split('>').next().is_some_and(|tag| tag.ends_with(" xml:lang='de-CH'")), "{stanza}");
+    for tag in ["no such_tag", "en'><x/>", ""] {
+        let mut world = World::new();
+        world.proxy_sends(message(1, &format!("Content-Language: {tag}\r\nContent-Type: text/plain\r\n"), b"hi"));
+        let stanza = world.take_stanza().expect("a stanza");
+        assert!(stanza.contains("<body>hi</body>") && !stanza.contains("xml:lang"), "{tag}: {stanza}");
+    }
     // What the wrapper says is nearer to the text than what the request says.
     let body = wrapped("Subject: inside\nSubject:;lang=fr dedans", "Content-Type: text/plain\n\nhi");
     let shown = fate("Subject: outside\r\nContent-Type: message/cpim\r\n", &body);

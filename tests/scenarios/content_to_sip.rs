@@ -102,7 +102,7 @@ fn what_is_wrapped_is_what_linphone_takes() {
     let mut world = taking(&["message/cpim"]);
     let inside = "<nick xmlns='http://jabber.org/protocol/nick'>Romeo M.</nick>\
         <subject>Gruss</subject><subject xml:lang='en'>a &lt;greeting&gt;\\</subject><thread>t</thread><body>Hallo</body>";
-    let (head, body) = sent(&mut world, "", inside);
+    let (head, body) = sent(&mut world, "type='chat'", inside);
     assert_eq!(field(&head, "Content-Type"), Some("message/cpim"));
     world = taking(&["message/cpim"]);
     let from = field(&head, "From").and_then(|value| value.rsplit('<').next()?.split('>').next()).expect("a URI");

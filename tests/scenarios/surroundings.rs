@@ -346,10 +346,12 @@ fn the_language_is_that_of_the_text_the_stanza_or_the_stream() {
     let subjects =
         "<subject xml:lang='fr'>un</subject><subject>eins</subject><subject xml:lang='it'>uno</subject><body>a</body>";
     assert_eq!(header(&request(&mut world, &stanza(subjects)), "Subject"), Some("eins"));
-    // An answer says whose words it holds.
-    world.server_writes(stanza("<body>a</body>").replace("juliet@", "n@o@"));
-    let refusal = world.take_stanza().expect("a refusal");
-    assert!(attribute(&refusal, "xml:lang").is_none() || refusal.contains("xml:lang='en'"), "{refusal}");
+    // An error says in what language its words are, whatever that of the stream is.
+    world.server_writes(stanza("<body>a</body>"));
+    let sent = world.take_datagram().expect("a request");
+    world.proxy_sends(response(&sent, "404 Not Found", ""));
+    let error = world.take_stanza().expect("an error");
+    assert!(error.contains("<text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas' xml:lang='en'>Not Found<"), "{error}");
 }
 
 /// XEP-0334 section 5, and error stanzas that repeat what bounced: nothing of it is a text, and nobody is answered.

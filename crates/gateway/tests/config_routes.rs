@@ -84,6 +84,7 @@ fn what_leads_nowhere_is_named() {
         ("next_hop = \"sip:proxy.example:5061;transport=tls\"", "", "sip.next_hop", "neither udp nor tcp"),
         ("route = \"sip:proxy.example;lr\"", "", "sip.route", "write next_hop too"),
         (usual, "route = [\"<sip:proxy.example;lr>\"]", "sip_domain[2].route[1]", "without angle brackets"),
+        (usual, "route = \"im:proxy@proxy.example\"", "sip_domain[2].route", "must be a SIP URI"),
         (usual, "route = \"sip:proxy.example;lr?Subject=x\"", "sip_domain[2].route", "header part"),
         (usual, "path_mtu = 500", "sip_domain[2].path_mtu", "from 576 to 65535"),
         (usual, "congestion_safe = \"yes\"", "sip_domain[2].congestion_safe", "true or false"),

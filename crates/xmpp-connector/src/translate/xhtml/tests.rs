@@ -173,7 +173,11 @@ fn what_html_can_say_otherwise_is_said() {
             "<strong>wrongly <em>nested</em></strong><em> here</em>",
             "wrongly nested here",
         ),
-        ("<!DOCTYPE html><html><head><title>T</title></head><body bgcolor=red>x</body></html>", "x", "x"),
+        (
+            "<!DOCTYPE html><html><head><title>T</title></head><body bgcolor=red style='color:red' lang=de>x</body></html>",
+            "x",
+            "x",
+        ),
     ] {
         assert_eq!(formatted(html), (markup.to_owned(), text.to_owned()), "{html}");
     }
