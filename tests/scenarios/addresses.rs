@@ -82,10 +82,6 @@ fn accept(world: &mut World, sent: &str) {
     world.proxy_sends(response(sent, "200 OK", ""));
 }
 
-fn message_in(world: &mut World) -> String {
-    world.take_stanzas().into_iter().find(|stanza| stanza.starts_with("<message")).expect("a message")
-}
-
 fn write(world: &mut World, from: &str, to: &str) -> String {
     world.server_writes(format!("<message from='{from}/x' to='{to}' id='m'><body>hello</body></message>"));
     let sent = world.take_datagram().expect("a request");
@@ -111,7 +107,7 @@ fn a_sip_user_is_answered_in_the_spelling_seen_last() {
     .enumerate()
     {
         world.proxy_sends(as_spelled(n as u32, from));
-        let stanza = message_in(&mut world);
+        let stanza = world.take_message().expect("a message");
         assert_eq!(attribute(&stanza, "to"), Some("romeo@xmpp.example"), "{stanza}");
         let jid = attribute(&stanza, "from").expect("a sender").to_owned();
         assert_eq!(jid, jid.to_lowercase());
@@ -138,7 +134,7 @@ fn what_a_uri_holds_beside_the_user_goes_no_further() {
         .replace("To: <sip:romeo@xmpp.example>", "To: <sip:nurse@sip.example:1;maddr=192.0.2.67?Subject=x>")
         .replace("sip:juliet@sip.example", &with_all("juliet@sip.example", ";method=INVITE?Subject=x&From=mallory"));
     world.proxy_sends(request);
-    let stanza = message_in(&mut world);
+    let stanza = world.take_message().expect("a message");
     assert_eq!(attribute(&stanza, "from"), Some("juliet@sip.example"), "{stanza}");
     assert_eq!(attribute(&stanza, "to"), Some("romeo@xmpp.example"), "{stanza}");
     assert!(!stanza.contains("pw") && !stanza.contains("192.0.2.66"), "{stanza}");
@@ -157,7 +153,7 @@ fn im_and_pres_uris_are_addresses() {
             .replace("To: <sip:", &format!("To: <{scheme}:"))
             .replace("From: <sip:juliet@", &format!("From: <{scheme}:o'malley@"));
         world.proxy_sends(request);
-        let stanza = message_in(&mut world);
+        let stanza = world.take_message().expect("a message");
         assert_eq!(attribute(&stanza, "to"), Some("romeo@xmpp.example"), "{stanza}");
         assert_eq!(attribute(&stanza, "from"), Some(r"o\27malley@sip.example"), "{stanza}");
         let sent = write(&mut world, "romeo@xmpp.example", r"o\27malley@sip.example");
@@ -199,7 +195,7 @@ fn international_domains_and_addresses_cross() {
                 .replace("sip:romeo@xmpp.example", &spelled)
                 .replace("sip:juliet@sip.example", "sip:Juliet@XN--Bcher-KVA.example.");
             world.proxy_sends(request);
-            let stanza = message_in(&mut world);
+            let stanza = world.take_message().expect("a message");
             assert_eq!(attribute(&stanza, "to"), Some(jid), "{stanza}");
             assert_eq!(attribute(&stanza, "from"), Some("juliet@bücher.example"), "{stanza}");
         }
@@ -227,7 +223,7 @@ fn a_user_whom_only_an_older_server_knows_can_write_and_be_answered() {
         let sent = write(&mut world, jid, "juliet@sip.example");
         assert!(sent.contains(&format!("\r\nFrom: <{uri};gr=x>;tag=")), "{sent}");
         world.proxy_sends(message(n as u32, uri.trim_start_matches("sip:"), "hello"));
-        let stanza = message_in(&mut world);
+        let stanza = world.take_message().expect("a message");
         assert_eq!(attribute(&stanza, "to"), Some(jid), "{stanza}");
         // A bounce from him is known as his.
         bounce(&mut world, &stanza, jid);
@@ -250,7 +246,7 @@ fn an_address_that_servers_of_another_age_take_for_another_is_nobodys() {
     }
     // Who is written to is for his server to say; its bounce names him as it knows him.
     world.proxy_sends(message(9, "fu%C3%9Fball@xmpp.example", "hello"));
-    let stanza = message_in(&mut world);
+    let stanza = world.take_message().expect("a message");
     assert_eq!(attribute(&stanza, "to"), Some("fu\u{df}ball@xmpp.example"), "{stanza}");
     bounce(&mut world, &stanza, "somebody@xmpp.example");
     assert_eq!(world.take_statuses(), [0; 0]);
@@ -289,7 +285,7 @@ fn telephones_and_people_write_to_each_other() {
         let request = message(n as u32, "romeo@xmpp.example", "hello").replace("sip:juliet@sip.example", from);
         // Parameters of a URI belong into brackets, To names what the Request-URI does.
         world.proxy_sends(request.replace("sip:romeo@xmpp.example", "tel:+1-201-555-0123"));
-        let stanza = message_in(&mut world);
+        let stanza = world.take_message().expect("a message");
         assert_eq!(attribute(&stanza, "from"), Some(&*format!("{user}@sip.example")), "{stanza}");
         assert_eq!(attribute(&stanza, "to"), Some("+12015550123@xmpp.example"), "{stanza}");
         let sent = write(&mut world, "+12015550123@xmpp.example", &format!("{user}@sip.example"));

@@ -1,7 +1,7 @@
 //! Who is answered where: threads, chats that go on, devices (RFC 6121 section 5.1, RFC 7572 notes of tables 1 and 2,
 //! docs/src/decisions/threads.md and devices.md).
 
-use entente_tests::world::{World, attribute, message, response};
+use entente_tests::world::{World, attribute, header, message, response};
 use std::time::Duration;
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -20,11 +20,6 @@ fn writes_to(world: &mut World, resource: &str, to: &str, kind: &str, inside: &s
     request
 }
 
-fn header<'r>(request: &'r str, name: &str) -> Option<&'r str> {
-    let line = request.lines().find(|line| line.starts_with(&format!("{name}: ")))?;
-    line.split_once(": ").map(|(_, value)| value)
-}
-
 /// A MESSAGE of juliet with another Call-ID, and the stanza that it becomes.
 fn answers(world: &mut World, n: u32, call_id: Option<&str>) -> String {
     let mut request = message(n, "romeo@xmpp.example", "hi");
@@ -32,11 +27,7 @@ fn answers(world: &mut World, n: u32, call_id: Option<&str>) -> String {
         request = request.replace(&format!("call-{n}@192.0.2.9"), call_id);
     }
     world.proxy_sends(request);
-    message_in(world)
-}
-
-fn message_in(world: &mut World) -> String {
-    world.take_stanzas().into_iter().find(|stanza| stanza.starts_with("<message")).expect("a message")
+    world.take_message().expect("a message")
 }
 
 fn thread(stanza: &str) -> Option<&str> {
@@ -97,7 +88,7 @@ fn a_call_id_is_no_name_of_a_message() {
     assert_ne!(attribute(&first, "id"), attribute(&again, "id"));
     assert_eq!(thread(&first), thread(&again), "one conversation");
     world.proxy_sends(message(3, "benvolio@xmpp.example", "hi").replace("call-3@192.0.2.9", "finch@192.0.2.77"));
-    let other = message_in(&mut world);
+    let other = world.take_message().expect("a message");
     assert_ne!(thread(&first), thread(&other), "another recipient, another conversation");
     for stanza in [&first, &again, &other] {
         assert!(!stanza.contains("finch") && !stanza.contains("192.0.2.77"), "it tells where somebody is: {stanza}");
@@ -130,7 +121,7 @@ fn a_chat_goes_on_with_the_device_that_wrote_last() {
     assert_eq!((attribute(&answer, "type"), thread(&answer)), (Some("chat"), None), "{answer}");
     // Somebody else's messages are no part of it.
     world.proxy_sends(message(3, "romeo@xmpp.example", "hi").replace("juliet", "nurse"));
-    let other = message_in(&mut world);
+    let other = world.take_message().expect("a message");
     assert_eq!((attribute(&other, "type"), attribute(&other, "to")), (None, Some("romeo@xmpp.example")), "{other}");
     // A message of its own ends it.
     writes(&mut world, "balcony", "normal", "");
@@ -220,7 +211,7 @@ fn a_device_is_named_in_both_worlds() {
         message(1, "romeo@xmpp.example", "hi")
             .replace("<sip:juliet@sip.example>", "<sip:juliet@sip.example;gr=urn:uuid:f81d4fae-7dec>"),
     );
-    let stanza = message_in(&mut world);
+    let stanza = world.take_message().expect("a message");
     assert_eq!(attribute(&stanza, "from"), Some("juliet@sip.example/urn:uuid:f81d4fae-7dec"), "{stanza}");
     // A bounce to that address is known as the answer.
     let id = attribute(&stanza, "id").expect("an id");
@@ -238,7 +229,7 @@ fn a_gr_that_names_no_device_is_left_out() {
     for (n, gr) in [";gr", ";gr=", ";gr=%ff", ";gr=a%00b", ";gr=%0d%0a"].into_iter().enumerate() {
         let from = format!("<sip:juliet@sip.example{gr}>");
         world.proxy_sends(message(n as u32, "romeo@xmpp.example", "hi").replace("<sip:juliet@sip.example>", &from));
-        assert_eq!(attribute(&message_in(&mut world), "from"), Some("juliet@sip.example"), "{gr}");
+        assert_eq!(attribute(&world.take_message().expect("a message"), "from"), Some("juliet@sip.example"), "{gr}");
     }
 }
 

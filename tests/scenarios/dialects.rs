@@ -1,6 +1,6 @@
 //! What real programs were recorded to say, with the names of this world: each stanza and each answer as it came.
 
-use entente_tests::world::{World, attribute};
+use entente_tests::world::{World, attribute, header};
 
 /// Header lines of a request that left.
 fn head(request: &str) -> &str {
@@ -9,11 +9,6 @@ fn head(request: &str) -> &str {
 
 fn body(request: &str) -> &str {
     request.split_once("\r\n\r\n").map_or("", |(_, body)| body)
-}
-
-/// The value of a header of a request that left.
-fn header<'r>(request: &'r str, name: &str) -> Option<&'r str> {
-    head(request).lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 /// A 200 of pjsua 2.17-dev: `received` before everything else in Via, the tag of To is the branch.

@@ -48,15 +48,6 @@ fn bounce(id: &str, condition: &str) -> String {
     )
 }
 
-/// The server hands back every ping, and drops the rest.
-fn return_pings(world: &mut World) {
-    while let Some(stanza) = world.take_stanza() {
-        if stanza.starts_with("<iq") {
-            world.server_writes(&stanza);
-        }
-    }
-}
-
 fn from_sip(world: &mut World) {
     let mut ids = Vec::new();
     for n in 1..=4 {
@@ -98,7 +89,7 @@ fn from_sip(world: &mut World) {
     }
     world.proxy_sends("wherefore art thou romeo?\r\n\r\n");
     world.proxy_sends(response(&text(40), "200 OK", ""));
-    return_pings(world);
+    world.return_pings();
     // The text that tells of the late failure is answered by nobody.
     world.advance(Duration::from_secs(40));
     world.datagrams.clear();
@@ -136,7 +127,7 @@ fn over_tcp(world: &mut World) {
     let stream = world.sip_connects("192.0.2.9:40000".parse().expect("an address"));
     world.sip_writes(stream, text(60).replace("SIP/2.0/UDP", "SIP/2.0/TCP"));
     world.sip_writes(stream, "wherefore art thou\r\nromeo\r\n\r\n");
-    return_pings(world);
+    world.return_pings();
     let stream = world.sip_connects("192.0.2.9:40001".parse().expect("an address"));
     world.sip_writes(stream, &text(61)[..200]);
     world.advance(Duration::from_secs(30));

@@ -1,7 +1,7 @@
 //! The SIP side says "not like this": what is sent again, how, and what the sender is told in the end.
 
 use cpim::DomainPattern;
-use entente_tests::world::{World, response};
+use entente_tests::world::{World, header, response};
 use sip::auth::{Algorithm, Authenticator, Credentials, Role, Secret, Settings};
 use sip::wire::Method;
 use sip_connector::{Account, RepeatCounters};
@@ -28,10 +28,6 @@ fn following(domains: &[&str]) -> World {
         settings.sip.redirects.followed =
             domains.iter().map(|domain| DomainPattern::Exactly((*domain).into())).collect();
     })
-}
-
-fn header<'m>(text: &'m str, name: &str) -> Option<&'m str> {
-    text.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 fn branch(request: &str) -> &str {

@@ -6,19 +6,6 @@ use sip::transaction::Transport;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-/// The XMPP server hands pings back, as often as the gateway asks.
-fn return_pings(world: &mut World) -> Vec<String> {
-    let mut stanzas = Vec::new();
-    while let Some(stanza) = world.take_stanza() {
-        if stanza.starts_with("<iq") {
-            world.server_writes(&stanza);
-        } else {
-            stanzas.push(stanza);
-        }
-    }
-    stanzas
-}
-
 fn body(stanza: &str) -> Option<&str> {
     stanza.split("<body>").nth(1)?.split("</body>").next()
 }
@@ -47,7 +34,7 @@ fn two_clients_that_draw_the_same_numbers_are_two_clients() {
     let [juliet, nurse] = [40_000, 40_001].map(|port| world.sip_connects(SocketAddr::new(proxy().ip(), port)));
     world.sip_writes(juliet, first_of_finch("TCP", "juliet", "hello"));
     world.sip_writes(nurse, first_of_finch("TCP", "nurse", "hello"));
-    let stanzas = return_pings(&mut world);
+    let stanzas = world.return_pings();
     let senders: Vec<_> = stanzas.iter().map(|stanza| attribute(stanza, "from").expect("from")).collect();
     assert_eq!(senders, ["juliet@sip.example", "nurse@sip.example"]);
     assert_ne!(attribute(&stanzas[0], "id"), attribute(&stanzas[1], "id"));
@@ -59,14 +46,14 @@ fn two_clients_that_draw_the_same_numbers_are_two_clients() {
     for (port, from) in [(5060, "juliet"), (5061, "nurse")] {
         world.sends_from(SocketAddr::new(proxy().ip(), port), first_of_finch("UDP", from, "hello"));
     }
-    assert_eq!(return_pings(&mut world).len(), 2);
+    assert_eq!(world.return_pings().len(), 2);
     assert_eq!(world.take_statuses(), [202, 202]);
     for (port, from) in [(5060, "juliet"), (5061, "nurse")] {
         world.sends_from(SocketAddr::new(proxy().ip(), port), first_of_finch("UDP", from, "hello"));
         let again = world.take_datagram().expect("the answer again");
         assert!(again.starts_with("SIP/2.0 202") && again.contains(&format!("<sip:{from}@")), "{again}");
     }
-    assert_eq!(return_pings(&mut world), Vec::<String>::new());
+    assert_eq!(world.return_pings(), Vec::<String>::new());
     world.assert_quiet();
 }
 
@@ -76,14 +63,14 @@ fn a_client_that_starts_again_is_heard_again() {
     let mut world = World::new();
     for (n, text) in ["hello", "I am back"].iter().enumerate() {
         world.proxy_sends(first_of_finch("UDP", "juliet", text));
-        let stanzas = return_pings(&mut world);
+        let stanzas = world.return_pings();
         assert_eq!(stanzas.iter().map(|stanza| body(stanza)).collect::<Vec<_>>(), [Some(*text)], "start {n}");
         assert_eq!(world.take_statuses(), [202]);
     }
     // The same text again is heard once Timer J is over.
     world.advance(Duration::from_secs(32));
     world.proxy_sends(first_of_finch("UDP", "juliet", "hello"));
-    assert_eq!(return_pings(&mut world).len(), 1);
+    assert_eq!(world.return_pings().len(), 1);
     assert_eq!(world.take_statuses(), [202]);
     world.assert_quiet();
 }
@@ -123,7 +110,7 @@ fn without_content_length_a_datagram_ends_where_it_ends() {
         .replace("To: <sip:romeo@xmpp.example>", "To: sip:romeo@xmpp.example");
     assert!(!request.contains("Content-Length"));
     world.proxy_sends(request);
-    let stanzas = return_pings(&mut world);
+    let stanzas = world.return_pings();
     assert_eq!(body(&stanzas[0]), Some("line one\n\nline two"));
     assert_eq!(world.take_statuses(), [202]);
     world.server_writes(stanza(1));
@@ -152,7 +139,7 @@ fn senders_of_all_kinds() {
         let own = format!("From: <sip:juliet@sip.example>;tag=j{n}\r\n");
         assert!(request.contains(&own));
         world.proxy_sends(request.replace(&own, &format!("From: {from}\r\n")));
-        let stanzas = return_pings(&mut world);
+        let stanzas = world.return_pings();
         let answer = world.take_datagram().expect("an answer");
         let warning = answer.split("Warning: 399 gw.example \"").nth(1).and_then(|rest| rest.split('"').next());
         match expected {
@@ -180,7 +167,7 @@ fn a_message_that_comes_again_from_another_port_crosses_once() {
     let request = message(1, "romeo@xmpp.example", "hello").replace("192.0.2.9:5060;", "10.0.0.5:5060;rport;");
     world.sends_from(behind_nat(30_001), &request);
     world.sends_from(behind_nat(30_002), &request);
-    let stanzas = return_pings(&mut world);
+    let stanzas = world.return_pings();
     assert_eq!(stanzas.len(), 1, "{stanzas:?}");
     let mut answers: Vec<_> = world.datagrams.drain(..).collect();
     for port in [30_002, 30_003] {
@@ -195,7 +182,7 @@ fn a_message_that_comes_again_from_another_port_crosses_once() {
             answers = world.datagrams.drain(..).collect();
         }
     }
-    assert_eq!(return_pings(&mut world), Vec::<String>::new(), "delivered once");
+    assert_eq!(world.return_pings(), Vec::<String>::new(), "delivered once");
     world.assert_quiet();
 }
 

@@ -1,6 +1,6 @@
 //! Requests that are no MESSAGE: what each of them is told.
 
-use entente_tests::world::{World, message, status};
+use entente_tests::world::{World, header, message, status};
 use std::time::Duration;
 
 /// The message of [`message`] to romeo with another method, and without a body.
@@ -14,11 +14,6 @@ fn answer(world: &mut World, request: &str) -> String {
     assert_eq!(world.take_datagram(), None, "one answer to\n{request}");
     assert_eq!(world.take_stanzas(), Vec::<String>::new(), "nothing crosses of\n{request}");
     answer
-}
-
-/// The value of a header field of a response.
-fn header<'m>(text: &'m str, name: &str) -> Option<&'m str> {
-    text.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 fn acknowledge(world: &mut World, n: u32, answer: &str) {

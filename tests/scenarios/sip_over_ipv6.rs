@@ -26,18 +26,6 @@ fn from_v6(n: u32, transport: &str, via: &str) -> String {
         .replace("SIP/2.0/UDP 192.0.2.9:5060;", &format!("SIP/2.0/{transport} {via};"))
 }
 
-fn return_pings(world: &mut World) -> Vec<String> {
-    let mut stanzas = Vec::new();
-    while let Some(stanza) = world.take_stanza() {
-        if stanza.starts_with("<iq") {
-            world.server_writes(&stanza);
-        } else {
-            stanzas.push(stanza);
-        }
-    }
-    stanzas
-}
-
 const STANZA: &str =
     "<message from='romeo@xmpp.example/x' to='juliet@sip.example' id='m1'><body>Neither, fair saint</body></message>";
 
@@ -52,7 +40,7 @@ fn datagrams_cross_both_ways() {
         (40_123, "proxy.sip.example", "proxy.sip.example;branch=z9hG4bK-4;received=2001:db8::9", 5060),
     ]) {
         world.sends_from(peer(port), from_v6(n, "UDP", via));
-        let stanzas = return_pings(&mut world);
+        let stanzas = world.return_pings();
         assert_eq!(stanzas.len(), 1, "{via}: {:?}", world.take_datagram());
         assert_eq!(attribute(&stanzas[0], "from"), Some("juliet@sip.example"));
         let (target, bytes) = world.datagrams.pop_front().expect("the answer");
@@ -78,7 +66,7 @@ fn connections_cross_both_ways() {
     world.sip_writes(stream, "\r\n\r\n");
     assert_eq!(world.sip_reads(stream).as_deref(), Some("\r\n"));
     world.sip_writes(stream, from_v6(1, "TCP", "[2001:db8::9]:5060;rport"));
-    assert_eq!(return_pings(&mut world).len(), 1);
+    assert_eq!(world.return_pings().len(), 1);
     let answer = world.sip_reads(stream).expect("the answer");
     assert_eq!(status(&answer), Some(202), "{answer}");
     let via = "Via: SIP/2.0/TCP [2001:db8::9]:5060;rport=40000;branch=z9hG4bK-1;received=2001:db8::9\r\n";
@@ -95,7 +83,7 @@ fn connections_cross_both_ways() {
     // An answer whose connection is gone goes to the address of the far end, at the port of its sent-by.
     world.sip_writes(stream, from_v6(2, "TCP", "[2001:db8::9]:5071"));
     world.sip_closes(stream);
-    return_pings(&mut world);
+    world.return_pings();
     assert_eq!(world.sip_ordered(), Some(peer(5071)));
     let stream = world.sip_takes_connection();
     assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(202));
@@ -119,13 +107,13 @@ fn mapped_addresses_are_the_addresses_that_they_map() {
     let mapped: SocketAddr = "[::ffff:192.0.2.9]:5060".parse().expect("an address");
     let request = message(1, "romeo@xmpp.example", "hello");
     world.sends_from(mapped, &request);
-    assert_eq!(return_pings(&mut world).len(), 1);
+    assert_eq!(world.return_pings().len(), 1);
     let (target, bytes) = world.datagrams.pop_front().expect("the answer");
     let answer = String::from_utf8(bytes).expect("UTF-8");
     assert_eq!((target, status(&answer)), (mapped, Some(202)), "{answer}");
     assert!(answer.contains("Via: SIP/2.0/UDP 192.0.2.9:5060;branch=z9hG4bK-1\r\n"), "nothing to note: {answer}");
     world.sends_from("192.0.2.9:5060".parse().expect("an address"), &request);
     assert_eq!(world.take_statuses(), [202], "the same request, told again");
-    assert_eq!(return_pings(&mut world), Vec::<String>::new());
+    assert_eq!(world.return_pings(), Vec::<String>::new());
     world.assert_quiet();
 }

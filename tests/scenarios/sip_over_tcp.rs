@@ -32,19 +32,6 @@ fn mixed_world() -> World {
     World::with(|settings| settings.sip.large_requests = LargeRequests::TcpThenUdp)
 }
 
-/// The XMPP server hands pings back, as often as the gateway asks.
-fn return_pings(world: &mut World) -> Vec<String> {
-    let mut stanzas = Vec::new();
-    while let Some(stanza) = world.take_stanza() {
-        if stanza.starts_with("<iq") {
-            world.server_writes(&stanza);
-        } else {
-            stanzas.push(stanza);
-        }
-    }
-    stanzas
-}
-
 fn bodies(stanzas: &[String]) -> Vec<&str> {
     stanzas.iter().filter_map(|stanza| stanza.split("<body>").nth(1)?.split("</body>").next()).collect()
 }
@@ -54,7 +41,7 @@ fn a_message_from_sip_is_answered_on_its_connection() {
     let mut world = World::new();
     let stream = world.sip_connects(from(40_000));
     world.sip_writes(stream, over_tcp(1, "romeo@xmpp.example", "hello"));
-    assert_eq!(bodies(&return_pings(&mut world)), ["hello"]);
+    assert_eq!(bodies(&world.return_pings()), ["hello"]);
     let answer = world.sip_reads(stream).unwrap();
     assert_eq!(status(&answer), Some(202), "{answer}");
     assert!(answer.contains("Via: SIP/2.0/TCP 192.0.2.9:5060;branch=z9hG4bK-1"), "{answer}");
@@ -104,7 +91,7 @@ fn a_message_may_be_cut_at_every_byte() {
         world.sip_writes(stream, &text[..cut]);
         assert_eq!(world.take_stanza(), None, "cut at {cut}");
         world.sip_writes(stream, &text[cut..]);
-        assert_eq!(bodies(&return_pings(&mut world)), ["hello"], "cut at {cut}");
+        assert_eq!(bodies(&world.return_pings()), ["hello"], "cut at {cut}");
         assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(202), "cut at {cut}");
     }
     // And byte by byte.
@@ -113,7 +100,7 @@ fn a_message_may_be_cut_at_every_byte() {
     for byte in text.bytes() {
         world.sip_writes(stream, [byte]);
     }
-    assert_eq!(bodies(&return_pings(&mut world)), ["hello"]);
+    assert_eq!(bodies(&world.return_pings()), ["hello"]);
 }
 
 #[test]
@@ -127,13 +114,13 @@ fn messages_that_share_a_segment_keep_their_order() {
     let half = over_tcp(6, "romeo@xmpp.example", "text 6");
     world.sip_writes(stream, segment + &half[..100]);
     let expected: Vec<String> = (1..=5).map(|n| format!("text {n}")).collect();
-    assert_eq!(bodies(&return_pings(&mut world)), expected);
+    assert_eq!(bodies(&world.return_pings()), expected);
     for n in 1..=5 {
         let answer = world.sip_reads(stream).unwrap();
         assert!(answer.starts_with("SIP/2.0 202") && answer.contains(&format!("branch=z9hG4bK-{n}")), "{answer}");
     }
     world.sip_writes(stream, &half[100..]);
-    assert_eq!(bodies(&return_pings(&mut world)), ["text 6"]);
+    assert_eq!(bodies(&world.return_pings()), ["text 6"]);
 }
 
 /// RFC 5626 3.5.1, 5.4; 4.4.1: the client expects the answer within 10 s.
@@ -150,7 +137,7 @@ fn a_double_line_end_is_answered_by_a_single_one() {
     world.sip_writes(stream, "\r\n");
     assert_eq!(world.sip_reads(stream), None);
     world.sip_writes(stream, over_tcp(1, "romeo@xmpp.example", "hello"));
-    return_pings(&mut world);
+    world.return_pings();
     assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(202));
     world.sip_writes(stream, "\r\n\r");
     world.sip_writes(stream, "\n");
@@ -192,7 +179,7 @@ fn a_message_that_is_malformed_but_complete_costs_nobody_the_connection() {
     world.sip_writes(stream, over_tcp(1, "romeo@xmpp.example", "hello").replace("CSeq: 1 MESSAGE", "CSeq: one"));
     assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(400));
     world.sip_writes(stream, over_tcp(2, "romeo@xmpp.example", "hello"));
-    assert_eq!(bodies(&return_pings(&mut world)), ["hello"]);
+    assert_eq!(bodies(&world.return_pings()), ["hello"]);
     assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(202));
 }
 
@@ -227,7 +214,7 @@ fn the_longest_message_crosses_whole() {
     for part in longest.as_bytes().chunks(1460) {
         world.sip_writes(stream, part);
     }
-    assert_eq!(bodies(&return_pings(&mut world)), [text]);
+    assert_eq!(bodies(&world.return_pings()), [text]);
     assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(202));
     world.sip_writes(stream, over_tcp(2, "romeo@xmpp.example", &format!("{text}.")));
     assert_eq!(world.sip_reads(stream).as_deref().and_then(status), Some(513));
@@ -265,7 +252,7 @@ fn connections_beyond_the_limit_replace_idle_ones_only() {
     assert!(world.is_closed_by_gateway(second), "the one that was idle for longest");
     assert!(!world.is_closed_by_gateway(first) && !world.is_closed_by_gateway(fourth));
     world.sip_writes(fourth, over_tcp(1, "romeo@xmpp.example", "hello"));
-    assert_eq!(bodies(&return_pings(&mut world)), ["hello"]);
+    assert_eq!(bodies(&world.return_pings()), ["hello"]);
 }
 
 #[test]
@@ -475,7 +462,7 @@ fn an_answer_whose_connection_is_gone_goes_over_a_new_one() {
     let stream = world.sip_connects(from(40_000));
     world.sip_writes(stream, over_tcp(1, "romeo@xmpp.example", "hello"));
     world.sip_closes(stream);
-    assert_eq!(bodies(&return_pings(&mut world)), ["hello"]);
+    assert_eq!(bodies(&world.return_pings()), ["hello"]);
     assert_eq!(world.sip_ordered(), Some(proxy()));
     let stream = world.sip_takes_connection();
     let answer = world.sip_reads(stream).unwrap();

@@ -1,6 +1,6 @@
 //! What surrounds a text: dates and expiry, names, languages, and what is no new text at all.
 
-use entente_tests::world::{World, attribute, message, response};
+use entente_tests::world::{World, attribute, header, message, response};
 use std::time::Duration;
 
 const ORCHARD: &str = "romeo@xmpp.example/orchard";
@@ -15,15 +15,6 @@ fn request(world: &mut World, stanza: &str) -> String {
     let request = world.take_datagram().unwrap_or_else(|| panic!("a request for {stanza}"));
     world.proxy_sends(response(&request, "200 OK", ""));
     request
-}
-
-fn header<'r>(request: &'r str, name: &str) -> Option<&'r str> {
-    let line = request.lines().find(|line| line.starts_with(&format!("{name}: ")))?;
-    line.split_once(": ").map(|(_, value)| value)
-}
-
-fn message_in(world: &mut World) -> String {
-    world.take_stanzas().into_iter().find(|stanza| stanza.starts_with("<message")).expect("a message")
 }
 
 fn with_lines(n: u32, lines: &str) -> String {
@@ -73,7 +64,7 @@ fn an_old_date_becomes_a_stamp_and_refuses_nothing() {
     ] {
         let mut world = World::new();
         world.proxy_sends(with_lines(1, lines));
-        let stanza = message_in(&mut world);
+        let stanza = world.take_message().expect("a message");
         let expected = stamp.map(|stamp| format!("<delay xmlns='urn:xmpp:delay' stamp='{stamp}'/>"));
         match expected {
             Some(delay) => assert!(stanza.contains(&delay), "{stanza}"),
@@ -156,7 +147,7 @@ fn a_moment_out_of_all_time_says_nothing() {
     assert_eq!(header(&sent, "Expires"), Some("4294967295"), "{sent}");
     for (n, date) in ["Fri, 31 Dec 9999 23:59:59 -2359", "Sat, 01 Jan 0000 00:00:00 +2359"].into_iter().enumerate() {
         world.proxy_sends(with_lines(n as u32, &format!("Date: {date}\r\nExpires: 4294967295\r\n")));
-        assert!(message_in(&mut world).contains("<body>hi</body>"), "{date}");
+        assert!(world.take_message().expect("a message").contains("<body>hi</body>"), "{date}");
     }
 }
 
@@ -359,7 +350,7 @@ fn the_language_is_that_of_the_text_the_stanza_or_the_stream() {
 fn hints_and_bodies_of_errors_mean_nothing() {
     let mut world = World::new();
     world.proxy_sends(message(1, "romeo@xmpp.example", "hi"));
-    let id = attribute(&message_in(&mut world), "id").expect("an id").to_owned();
+    let id = attribute(&world.take_message().expect("a message"), "id").expect("an id").to_owned();
     let bounce = |id: &str| {
         format!(
             "<message from='romeo@xmpp.example' to='juliet@sip.example' type='error' id='{id}'><body>hi</body>\
@@ -385,7 +376,7 @@ fn the_last_word_about_a_message_is_told_once() {
     };
     let mut world = World::with(|settings| settings.xmpp.ask_receipts = true);
     world.proxy_sends(message(1, "romeo@xmpp.example", "hi"));
-    let id = attribute(&message_in(&mut world), "id").expect("an id").to_owned();
+    let id = attribute(&world.take_message().expect("a message"), "id").expect("an id").to_owned();
     world.server_writes(format!(
         "<message from='{ORCHARD}' to='juliet@sip.example'><received xmlns='urn:xmpp:receipts' id='{id}'/></message>"
     ));
@@ -394,7 +385,7 @@ fn the_last_word_about_a_message_is_told_once() {
     assert_eq!(world.take_datagram(), None, "it has arrived, whatever another device says");
 
     world.proxy_sends(message(2, "romeo@xmpp.example", "hi"));
-    let id = attribute(&message_in(&mut world), "id").expect("an id").to_owned();
+    let id = attribute(&world.take_message().expect("a message"), "id").expect("an id").to_owned();
     world.server_writes(bounce(&id));
     assert_eq!(world.take_statuses(), [403]);
     world.server_writes(bounce(&id));

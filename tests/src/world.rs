@@ -353,6 +353,24 @@ impl World {
         std::iter::from_fn(|| self.take_stanza()).collect()
     }
 
+    /// The message among all stanzas that were written; the others are dropped.
+    pub fn take_message(&mut self) -> Option<String> {
+        self.take_stanzas().into_iter().find(|stanza| stanza.starts_with("<message"))
+    }
+
+    /// The XMPP server hands pings back, as often as the gateway asks. Gives all else that was written.
+    pub fn return_pings(&mut self) -> Vec<String> {
+        let mut others = Vec::new();
+        while let Some(stanza) = self.take_stanza() {
+            if stanza.starts_with("<iq") {
+                self.server_writes(&stanza);
+            } else {
+                others.push(stanza);
+            }
+        }
+        others
+    }
+
     /// A datagram arrives from the proxy.
     pub fn proxy_sends(&mut self, bytes: impl AsRef<[u8]>) {
         self.sends_from(proxy(), bytes);
@@ -373,7 +391,7 @@ impl World {
         std::iter::from_fn(|| self.take_datagram()).filter_map(|text| status(&text)).collect()
     }
 
-    /// Nothing is left to be sent, nothing waits, and an hour later nothing has come.
+    /// Nothing is left to be sent, nothing waits, and after every transaction has ended (40 s) nothing has come.
     pub fn assert_quiet(&mut self) {
         self.advance(Duration::from_secs(40));
         assert_eq!(self.take_datagram(), None, "no datagram is left");
@@ -392,6 +410,12 @@ pub fn attribute<'s>(stanza: &'s str, name: &str) -> Option<&'s str> {
     let head = stanza.split('>').next()?;
     let start = head.find(&format!(" {name}='"))? + name.len() + 3;
     head[start..].split('\'').next()
+}
+
+/// The value of the first header field of this name in a request or response.
+pub fn header<'m>(text: &'m str, name: &str) -> Option<&'m str> {
+    let (head, _) = text.split_once("\r\n\r\n")?;
+    head.split("\r\n").find_map(|line| line.strip_prefix(name)?.strip_prefix(": "))
 }
 
 /// A MESSAGE from juliet at the proxy.
