@@ -83,7 +83,7 @@ struct Sandbox {
     #[arg(long)]
     once: bool,
     /// What to log on standard error: off, error, warn, info, debug, trace, or a list such as info,sip=debug.
-    #[arg(long, value_name = "LEVEL", default_value = "warn", value_parser = log_level)]
+    #[arg(long, value_name = "LEVEL", default_value = "warn", value_parser = config::log_level)]
     log_level: String,
 }
 
@@ -91,10 +91,6 @@ fn port_base(text: &str) -> Result<u16, String> {
     let ports = sandbox::PORTS;
     let base = text.parse().ok().filter(|base| ports.contains(base));
     base.ok_or_else(|| format!("must be between {} and {}", ports.start(), ports.end()))
-}
-
-fn log_level(text: &str) -> Result<String, String> {
-    telemetry::check_level(text).map(|()| text.to_owned())
 }
 
 fn main() -> ExitCode {

@@ -29,6 +29,7 @@ use std::time::Duration;
 pub use accounts::Account;
 pub use reload::{Reread, reread};
 pub use routes::{NextHop, Route};
+pub use values::log_level;
 
 /// A configuration that has passed all checks.
 #[derive(Clone, Debug)]
@@ -610,10 +611,7 @@ impl Builder {
         let log = Log {
             format: table.read("format", problems, values::one_of(FORMATS)).unwrap_or(LogFormat::Text),
             level: table
-                .read("level", problems, |value| {
-                    let level = values::text(value)?;
-                    crate::telemetry::check_level(level).map(|()| level.to_owned())
-                })
+                .read("level", problems, |value| values::text(value).and_then(values::log_level))
                 .unwrap_or_else(|| "info".into()),
             redact_addresses: table.read("redact_addresses", problems, values::flag).unwrap_or(false),
         };

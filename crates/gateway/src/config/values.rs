@@ -8,6 +8,7 @@ use sip::transaction::Transport;
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::time::Duration;
+use tracing_subscriber::filter::Targets;
 
 pub(super) fn text(value: &Value) -> Result<&str, String> {
     value.as_str().ok_or_else(|| "must be text: put it in quotes".to_owned())
@@ -154,6 +155,20 @@ pub(super) fn header_text(value: &Value) -> Result<String, String> {
     Err("must be at most 100 printable ASCII characters".into())
 }
 
+/// A level of the log: a word, or words for parts of the program, as in `info,sip=debug`.
+pub fn log_level(text: &str) -> Result<String, String> {
+    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
+    let legal = |directive: &str| {
+        let (part, level) = directive.rsplit_once('=').unwrap_or(("program", directive));
+        let named = !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
+        named && LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known))
+    };
+    if text.split(',').all(legal) && text.parse::<Targets>().is_ok() {
+        return Ok(text.to_owned());
+    }
+    Err("must be off, error, warn, info, debug or trace, or a list such as \"info,sip=debug\"".into())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +216,16 @@ mod tests {
         assert_eq!(domain(&Value::from("[2001:DB8::1]")).as_deref(), Ok("[2001:db8::1]"));
         for wrong in ["", "a..b", "-a.example", "a@b", "a b", "sip:a", "xn--.example", "2001:db8::1"] {
             assert!(domain(&Value::from(wrong)).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn levels_are_words_or_lists_of_them() {
+        for right in ["info", "DEBUG", "info,sip=debug", "warn,xmpp::stream=trace,engine=off"] {
+            assert_eq!(log_level(right), Ok(right.to_owned()));
+        }
+        for wrong in ["", "loud", "info,", "sip", "sip=loud", "info;sip=debug"] {
+            assert!(log_level(wrong).is_err(), "{wrong}");
         }
     }
 }

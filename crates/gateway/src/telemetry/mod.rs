@@ -42,32 +42,3 @@ pub fn start(log: &Log) -> Result<Levels, TryInitError> {
     Registry::default().with(lines.with_filter(levels)).try_init()?;
     Ok(Levels(handle))
 }
-
-/// Whether `level` is one: a word, or words for parts of the program, as in `info,sip=debug`.
-pub fn check_level(level: &str) -> Result<(), String> {
-    const LEVELS: [&str; 6] = ["off", "error", "warn", "info", "debug", "trace"];
-    let legal = |directive: &str| {
-        let (part, level) = directive.rsplit_once('=').unwrap_or(("program", directive));
-        let named = !part.is_empty() && part.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | ':'));
-        named && LEVELS.iter().any(|known| level.eq_ignore_ascii_case(known))
-    };
-    if level.split(',').all(legal) && level.parse::<Targets>().is_ok() {
-        return Ok(());
-    }
-    Err("must be off, error, warn, info, debug or trace, or a list such as \"info,sip=debug\"".into())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn levels_are_words_or_lists_of_them() {
-        for right in ["info", "DEBUG", "info,sip=debug", "warn,xmpp::stream=trace,engine=off"] {
-            assert_eq!(check_level(right), Ok(()), "{right}");
-        }
-        for wrong in ["", "loud", "info,", "sip", "sip=loud", "info;sip=debug"] {
-            assert!(check_level(wrong).is_err(), "{wrong}");
-        }
-    }
-}
