@@ -8,8 +8,6 @@ use std::str::FromStr;
 use anyhow::{Context as _, Result, bail};
 use clap::{Args, Parser, ValueEnum};
 
-use crate::sip_end::with_phrase;
-
 const ABOUT: &str = "\
 Load generator of entente. One thread plays both outer ends of a gateway: the XMPP server that accepts it as a component \
 (XEP-0114, any secret) and the SIP user agents, over UDP or TCP. Messages go in at one end and are watched for at the other.";
@@ -246,6 +244,16 @@ impl FromStr for SipAnswer {
         let code = text.get(..3).and_then(|code| code.parse().ok()).filter(|code| (200..700).contains(code));
         code.map(|code| Self(Some((code, with_phrase(text)))))
             .ok_or_else(|| "a code from 200 to 699, or none".to_owned())
+    }
+}
+
+/// A reason phrase for `--sip-answer` when only the code is given.
+fn with_phrase(answer: &str) -> String {
+    match answer.trim() {
+        "200" => "200 OK".to_owned(),
+        "202" => "202 Accepted".to_owned(),
+        code if !code.contains(' ') => format!("{code} Answer"),
+        line => line.to_owned(),
     }
 }
 

@@ -6,7 +6,6 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::fd::AsFd;
 
 use anyhow::{Context as _, Result};
-use memchr::memmem;
 
 use crate::clock::MILLISECOND;
 use crate::mark::{Direction, Mould};
@@ -285,16 +284,6 @@ impl Retransmissions {
             }
         }
         None
-    }
-}
-
-/// A reason phrase for `--sip-answer` when only the code is given.
-pub(crate) fn with_phrase(answer: &str) -> String {
-    match answer.trim() {
-        "200" => "200 OK".to_owned(),
-        "202" => "202 Accepted".to_owned(),
-        code if memmem::find(code.as_bytes(), b" ").is_none() => format!("{code} Answer"),
-        line => line.to_owned(),
     }
 }
 
