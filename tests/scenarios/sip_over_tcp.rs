@@ -326,6 +326,52 @@ fn a_next_hop_that_does_not_answer_is_told_after_timer_f() {
     world.assert_quiet();
 }
 
+/// A next hop that was restarted, or a firewall that has forgotten the connection, tells nobody.
+#[test]
+fn a_connection_that_a_request_had_no_answer_over_is_not_used_again() {
+    let mut world = tcp_world();
+    world.server_writes(stanza(1, "juliet", "lost"));
+    let dead = world.sip_takes_connection();
+    world.sip_reads(dead).unwrap();
+    world.advance(Duration::from_secs(10));
+    world.server_writes(stanza(2, "nurse", "later"));
+    let later = world.sip_reads(dead).unwrap();
+    world.advance(Duration::from_millis(22_100));
+    assert!(world.take_stanza().unwrap().contains("<remote-server-timeout"));
+    world.server_writes(stanza(3, "juliet", "again"));
+    assert_eq!(world.sip.connects, 2);
+    let stream = world.sip_takes_connection();
+    let request = world.sip_reads(stream).unwrap();
+    assert!(request.ends_with("again"), "{request}");
+    world.sip_writes(stream, response(&request, "200 OK", ""));
+    // What is open on the old one may still be answered there.
+    world.sip_writes(dead, response(&later, "200 OK", ""));
+    assert_eq!(world.take_stanzas(), Vec::<String>::new());
+    world.advance(IDLE);
+    assert!(world.is_closed_by_gateway(dead) && world.is_closed_by_gateway(stream));
+    world.assert_quiet();
+}
+
+/// Who answers others is there: only the user of this request is silent.
+#[test]
+fn a_connection_over_which_others_are_answered_is_used_on() {
+    let mut world = tcp_world();
+    world.server_writes(stanza(1, "juliet", "lost"));
+    let stream = world.sip_takes_connection();
+    world.sip_reads(stream).unwrap();
+    world.advance(Duration::from_secs(10));
+    world.server_writes(stanza(2, "nurse", "hello"));
+    let request = world.sip_reads(stream).unwrap();
+    world.sip_writes(stream, response(&request, "200 OK", ""));
+    world.advance(Duration::from_millis(22_100));
+    assert!(world.take_stanza().unwrap().contains("<remote-server-timeout"));
+    world.server_writes(stanza(3, "juliet", "again"));
+    let request = world.sip_reads(stream).unwrap();
+    assert!(request.ends_with("again") && world.sip.connects == 1, "{request}");
+    world.sip_writes(stream, response(&request, "200 OK", ""));
+    world.assert_quiet();
+}
+
 #[test]
 fn an_unused_connection_to_the_next_hop_is_closed_and_made_again() {
     let mut world = tcp_world();

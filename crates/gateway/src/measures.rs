@@ -144,6 +144,7 @@ fn sip_connections(counters: &sip_connector::ConnectionCounters, metrics: &mut M
         accepted,
         ordered,
         refused,
+        retired,
         pings,
         turned_away,
         made_room,
@@ -155,6 +156,9 @@ fn sip_connections(counters: &sip_connector::ConnectionCounters, metrics: &mut M
     count("entente_sip_connections_accepted_total", "TCP connections that SIP peers made.", accepted);
     count("entente_sip_connections_ordered_total", "TCP connections to SIP peers that were ordered.", ordered);
     count("entente_sip_connections_refused_total", "Of those, the ones that were never made.", refused);
+    let help =
+        "TCP connections that no request is sent over any more, because one had no answer and nothing else came.";
+    count("entente_sip_connections_retired_total", help, retired);
     count("entente_sip_keep_alives_total", "Keep-alives that were answered.", pings);
     for (reason, value) in
         [("too_many", turned_away), ("room", made_room), ("idle", idle), ("unfinished", unfinished), ("broken", broken)]

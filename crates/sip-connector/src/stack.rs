@@ -150,6 +150,12 @@ impl Stack {
         if failed && carrier == Carrier::ConnectionOrDatagram && self.routes.is_refused(now, journey) {
             return Verdict::ByDatagram;
         }
+        if carrier != Carrier::Datagram
+            && matches!(outcome, Outcome::TimedOut { heard: false })
+            && let Some(leg) = self.routes.leg(now, journey)
+        {
+            self.connections.retire(now, leg.flow.peer);
+        }
         self.routes.judge(now, journey, carrier != Carrier::Datagram, outcome)
     }
 

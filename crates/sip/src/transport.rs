@@ -10,6 +10,8 @@
 //!                    `----- refused, or too slow -------------------------------------------------^
 //! ```
 //!
+//! One over which a peer has left a request without a word is not used for further ones ([`Connections::retire`]).
+//!
 //! What a message means, and what becomes of transactions whose connection ends, is the endpoint's matter.
 
 use crate::transaction::{Flow, Transport};
@@ -69,6 +71,8 @@ struct Row {
     stood: bool,
     /// When a message or a keep-alive went over it.
     used: Instant,
+    /// When it was begun, or the peer last wrote something.
+    heard: Instant,
     /// Since when it is being made, or a message is arriving.
     waiting: Option<Instant>,
     watched: bool,
@@ -122,6 +126,8 @@ pub struct Counters {
     pub unfinished: u64,
     /// Closed because their bytes could not be followed.
     pub broken: u64,
+    /// Not used any more for requests: a peer had left one without a word for [`BUSY`].
+    pub retired: u64,
     /// Keep-alives that were answered.
     pub pings: u64,
 }
@@ -218,6 +224,7 @@ impl Connections {
             return (data.len(), Arrived::Nothing);
         };
         let flow = row.flow;
+        row.heard = now;
         match row.framer.scan(data) {
             Framed::Incomplete => {
                 if row.waiting.is_none() && !data.is_empty() {
@@ -280,6 +287,17 @@ impl Connections {
         self.counters.ordered += 1;
         self.watch(now, stream);
         Ok(flow)
+    }
+
+    /// A request to `peer` had no answer until Timer F. If nothing at all came over the connection to it for as long, that
+    /// one may be dead without our having been told, as when the peer was restarted or a firewall has forgotten it: further
+    /// requests go over another one. What is open on this one may still be answered, and it is closed when it is idle.
+    pub fn retire(&mut self, now: Instant, peer: SocketAddr) {
+        let silent = |stream: &StreamId| self.rows.get(*stream).is_some_and(|row| row.heard + BUSY <= now);
+        if self.by_peer.get(&peer).is_some_and(silent) {
+            self.by_peer.remove(&peer);
+            self.counters.retired += 1;
+        }
     }
 
     /// Closes what has been silent or unfinished for too long.
@@ -345,6 +363,7 @@ impl Connections {
             ordered: state == State::Connecting,
             stood: state == State::Open,
             used: now,
+            heard: now,
             waiting,
             watched: false,
             older: None,
