@@ -1,16 +1,26 @@
 //! A connected stream, with or without TLS: one read and one write per turn, the unconsumed tail, and an orderly end.
 
 use super::tls::{Ingested, Tls};
+use socket2::{SockRef, TcpKeepalive};
 use std::io::{self, Write};
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// At most so much of one stream leaves in one turn, so that a fast reader does not hold up the others.
 const WRITTEN_PER_TURN: usize = 1 << 20;
+/// The kernel asks a peer that has been silent for so long whether it is still there, and says that it is not when
+/// `KEEPALIVE_ASKED` questions have had no answer. Otherwise nobody would notice that the XMPP server's machine was switched
+/// off, until somebody writes to it: its users would reach nobody here meanwhile.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+/// Between two such questions.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(10);
+/// How often it is asked.
+const KEEPALIVE_ASKED: u32 = 3;
 /// A tail's buffer shrinks back to this when it is empty.
 const TAIL_KEPT: usize = 4096;
 
@@ -42,6 +52,8 @@ pub(crate) enum Read {
 impl Connection {
     pub(crate) fn new(socket: TcpStream, waker: Waker) -> io::Result<Self> {
         socket.set_nodelay(true)?;
+        let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_AFTER).with_interval(KEEPALIVE_INTERVAL);
+        SockRef::from(&socket).set_tcp_keepalive(&keepalive.with_retries(KEEPALIVE_ASKED))?;
         let (peer, local) = (socket.peer_addr()?, socket.local_addr()?);
         let tail = Vec::new();
         Ok(Self { socket, tls: None, waker, peer, local, tail, blocked: false, write_failed: false })
@@ -231,5 +243,25 @@ impl Write for Sink<'_> {
 
     fn flush(&mut self) -> io::Result<()> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the kernel then does needs a machine that goes away without a word, which no test has.
+    #[tokio::test]
+    async fn the_kernel_is_told_to_ask_whether_a_silent_peer_is_there() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let made = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+        let (accepted, _) = listener.accept().await.unwrap();
+        for socket in [made, accepted] {
+            let connection = Connection::new(socket, Waker::noop().clone()).unwrap();
+            let socket = SockRef::from(&connection.socket);
+            assert!(socket.keepalive().unwrap() && connection.socket.nodelay().unwrap());
+            let spans = [socket.tcp_keepalive_time().unwrap(), socket.tcp_keepalive_interval().unwrap()];
+            assert_eq!((spans.map(|span| span.as_secs()), socket.tcp_keepalive_retries().unwrap()), ([60, 10], 3));
+        }
     }
 }
