@@ -44,7 +44,7 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
             },
             connections: config.sip.limits.connections,
             host: config.gateway.name.clone(),
-            accounts: config.sip.accounts.iter().map(account).collect(),
+            accounts: accounts(config),
             redirects: sip_connector::Redirects {
                 followed: config.sip.follow_redirects.iter().map(|domain| allowed(domain)).collect(),
                 told: config.answers.redirect_to.iter().map(|domain| domain.as_str().into()).collect(),
@@ -91,10 +91,23 @@ fn accepted(domains: &[Domain]) -> AcceptedBy {
     AcceptedBy::new(domains.iter().map(|domain| (pattern(domain), domain.accepts.clone())).collect())
 }
 
-fn account(account: &Account) -> sip_connector::Account {
+/// An account that names no domains is for those of ours, not for wherever a redirection leads: whoever is found there could
+/// ask for it in the name of our proxy.
+fn accounts(config: &Config) -> Vec<sip_connector::Account> {
+    let domains = &config.sip_domains;
+    let ours = domains.iter().map(|domain| domain.name.as_ref().map(|name| name.clone().into_bytes()));
+    // Where any domain is ours there is no other.
+    let ours: Vec<_> = ours.collect::<Option<_>>().unwrap_or_default();
+    // Those that name a domain go first, and so before those that are for all.
+    let (rest, named): (Vec<_>, Vec<_>) = config.sip.accounts.iter().partition(|account| account.domains.is_empty());
+    named.into_iter().chain(rest).map(|entry| account(entry, &ours)).collect()
+}
+
+fn account(account: &Account, ours: &[Vec<u8>]) -> sip_connector::Account {
+    let named: Vec<_> = account.domains.iter().map(|domain| domain.clone().into_bytes()).collect();
     sip_connector::Account {
         realm: account.realm.clone().into_bytes(),
-        domains: account.domains.iter().map(|domain| domain.clone().into_bytes()).collect(),
+        domains: if named.is_empty() { ours.to_vec() } else { named },
         username: account.username.clone().into_bytes(),
         password: account.password.expose_secret().as_bytes().to_vec(),
     }

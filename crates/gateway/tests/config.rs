@@ -254,6 +254,26 @@ fn accounts_answer_the_realms_of_sip_domains() {
     assert_eq!((&*problems[0].key, &problems[0].value), ("sip.account[1].password", &None));
 }
 
+/// Wherever a redirection leads, an account is asked for in vain unless it names that domain.
+#[test]
+fn an_account_is_for_our_domains_and_for_those_that_it_names() {
+    let account = |more: &str| format!("[[sip.account]]\nrealm = \"r\"\nusername = \"gw\"\npassword = \"x\"\n{more}\n");
+    let redirecting = LEAST.replace("[sip]\n", "[sip]\nfollow_redirects = [\"*\"]\n");
+    assert_ne!(redirecting, LEAST);
+    let domains = |text: &str| -> Vec<Vec<Vec<u8>>> {
+        let settings =
+            gateway::assembly::engine_settings(&read(text).unwrap(), &gateway::next_hops::NextHops::default());
+        settings.sip.accounts.into_iter().map(|account| account.domains).collect()
+    };
+    assert_eq!(domains(&format!("{redirecting}{}", account(""))), [[b"sip.example"]]);
+    // The one that names a domain goes before the one for all of them.
+    let both = format!("{redirecting}{}{}", account(""), account("domains = [\"partner.example\"]"));
+    assert_eq!(domains(&both), [[&b"partner.example"[..]], [b"sip.example"]]);
+    let any = format!("{redirecting}{}", account(""))
+        .replace("name = \"sip.example\"", "name = \"*\"\nrule = \"encode\"\nas_xmpp = \"sip.example\"");
+    assert_eq!(domains(&any), [Vec::<Vec<u8>>::new()]);
+}
+
 #[test]
 fn an_empty_file_lacks_exactly_what_has_no_default() {
     let keys: Vec<String> = wrong("").into_iter().map(|(key, _)| key).collect();

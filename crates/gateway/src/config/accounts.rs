@@ -1,7 +1,7 @@
 //! `[[sip.account]]`: as whom challenges of SIP peers are answered.
 
 use super::reader::{Problems, Table};
-use super::{Domain, secrets, values};
+use super::{Domain, Sip, secrets, values};
 use figment::value::Value;
 use secrecy::SecretString;
 use std::path::Path;
@@ -18,7 +18,7 @@ pub struct Account {
     pub username: String,
     /// The password.
     pub password: SecretString,
-    /// The SIP domains whose requests it is used for. Empty: all of them.
+    /// The SIP domains whose requests it is used for. Empty: those of the configuration.
     pub domains: Vec<String>,
 }
 
@@ -47,12 +47,15 @@ pub(super) fn read(
 }
 
 /// Each realm has one account for a domain, and each domain is one whose requests go out.
-pub(super) fn check(accounts: &[Account], sip_domains: &[Domain], problems: &mut Problems) {
+pub(super) fn check(sip: &Sip, sip_domains: &[Domain], problems: &mut Problems) {
+    let Sip { accounts, follow_redirects, .. } = sip;
     let any = sip_domains.iter().any(|domain| domain.name.is_none());
+    let is_redirected_to = |domain: &str| follow_redirects.iter().any(|allowed| allowed == "*" || allowed == domain);
     for (place, account) in accounts.iter().enumerate() {
         let key = format!("sip.account[{}]", place + 1);
         for domain in &account.domains {
-            if !any && !sip_domains.iter().any(|known| known.name.as_ref() == Some(domain)) {
+            let is_ours = any || sip_domains.iter().any(|known| known.name.as_ref() == Some(domain));
+            if !is_ours && !is_redirected_to(domain) {
                 let what = format!("{domain:?} is no [[sip_domain]], so that this could never match");
                 problems.add(&format!("{key}.domains"), what);
             }

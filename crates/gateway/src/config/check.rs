@@ -10,7 +10,7 @@ pub(super) fn whole(config: &Config, problems: &mut Problems) {
     let Config { sip, xmpp, sip_domains, xmpp_domains, answers, .. } = config;
     presentations(sip_domains, xmpp_domains, &xmpp.components, problems);
     trusted(&sip.trusted, sip_domains, problems);
-    accounts::check(&sip.accounts, sip_domains, problems);
+    accounts::check(sip, sip_domains, problems);
     redirect_to(&answers.redirect_to, sip_domains, xmpp_domains, problems);
 }
 
