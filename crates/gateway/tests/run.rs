@@ -6,7 +6,7 @@ mod stage;
 use nix::sys::signal::Signal;
 use stage::{Component, PATIENCE, Stage, message, receive};
 use std::io::{Read, Write};
-use std::net::{Ipv6Addr, TcpListener, TcpStream, UdpSocket};
+use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
 
 /// Juliet -> proxy -> entente -> XMPP server; the server bounces; Juliet hears of it; Romeo writes; SIGTERM.
@@ -252,4 +252,24 @@ fn an_address_that_is_taken_ends_the_start() {
     let status = stage.run().wait();
     assert_eq!(status.code(), Some(69));
     drop(taken);
+}
+
+/// An operator reads where the gateway tried to connect and why that failed.
+#[test]
+fn a_server_that_is_not_there_is_named() {
+    let stage = Stage::new();
+    // Bound and never listened on, so that nobody else gets it and every connection is refused.
+    let nobody = socket2::Socket::new(socket2::Domain::IPV4, socket2::Type::STREAM, None).unwrap();
+    nobody.bind(&std::net::SocketAddr::from((Ipv4Addr::LOCALHOST, 0)).into()).unwrap();
+    let nobody = nobody.local_addr().unwrap().as_socket().unwrap().to_string();
+    let config = stage.config().replace(&stage.xmpp.local_addr().unwrap().to_string(), &nobody);
+    let _gateway = stage.run_with(&config);
+    let start = Instant::now();
+    while !stage.log().contains("component stream down") {
+        assert!(start.elapsed() < PATIENCE, "{}", stage.log());
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let log = stage.log();
+    let failed = log.lines().find(|line| line.contains("a connection could not be made")).unwrap();
+    assert!(failed.contains(" WARN ") && failed.contains(&nobody) && failed.contains("refused"), "{failed}");
 }

@@ -137,7 +137,11 @@ fn answer_all(mut questions: mpsc::Receiver<Question>) {
 
 async fn look_up(resolver: &TokioResolver, host: &str) -> Result<Vec<IpAddr>, ResolveError> {
     let no_address = |reason: String| ResolveError::NoAddress { host: host.into(), reason };
-    let found = resolver.lookup_ip(host).await.map_err(|error| no_address(error.to_string()))?;
+    let found = resolver.lookup_ip(host).await.map_err(|error| {
+        // Its own words for this show a query as the program holds it.
+        let unknown = error.is_no_records_found();
+        no_address(if unknown { "the DNS knows none".into() } else { error.to_string() })
+    })?;
     let addresses: Vec<IpAddr> = found.iter().collect();
     if addresses.is_empty() { Err(no_address("no records".into())) } else { Ok(addresses) }
 }
@@ -145,20 +149,28 @@ async fn look_up(resolver: &TokioResolver, host: &str) -> Result<Vec<IpAddr>, Re
 /// A connection that is being made.
 pub(crate) type Connecting = std::pin::Pin<Box<dyn Future<Output = io::Result<TcpStream>> + Send>>;
 
-/// Connects to the first address that answers.
+/// Connects to the first address that answers. That none does is news for an operator, who has configured the name.
 pub(crate) fn connect_to_name(names: &Names, host_port: &str) -> Connecting {
     let resolving = names.resolve(host_port);
+    let peer = host_port.to_owned();
     Box::pin(async move {
-        let addresses = resolving.await.map_err(io::Error::other)?;
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for address in addresses.into_iter().take(ADDRESSES_TRIED) {
-            match connect(address).await {
-                Ok(socket) => return Ok(socket),
-                Err(error) => last = error,
-            }
-        }
-        Err(last)
+        let connected = match resolving.await {
+            Ok(addresses) => connect_to_first(addresses).await,
+            Err(error) => Err(io::Error::other(error)),
+        };
+        connected.inspect_err(|error| tracing::warn!(%peer, %error, "a connection could not be made"))
     })
+}
+
+async fn connect_to_first(addresses: Vec<SocketAddr>) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for address in addresses.into_iter().take(ADDRESSES_TRIED) {
+        match connect(address).await {
+            Ok(socket) => return Ok(socket),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 /// Connects to an address.
