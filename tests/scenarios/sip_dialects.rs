@@ -126,8 +126,14 @@ fn senders_of_all_kinds() {
     let mut world = World::new();
     for (n, (from, expected)) in (1..).zip([
         ("<sip:127.0.0.1>;tag=1", Err((403, Some("From names no user")))),
-        ("\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=1", Err((403, None))),
-        ("\"Anonymous\" <sip:c8oqz84zk7z@privacy.example>;tag=1", Err((403, None))),
+        (
+            "\"Anonymous\" <sip:anonymous@anonymous.invalid>;tag=1",
+            Err((403, Some("the sender's domain is not one that this peer may speak for"))),
+        ),
+        (
+            "\"Anonymous\" <sip:c8oqz84zk7z@privacy.example>;tag=1",
+            Err((403, Some("the sender's domain is not one that this peer may speak for"))),
+        ),
         ("sip:juliet@sip.example;tag=1", Ok("juliet")),
         ("sip:juliet@sip.example", Ok("juliet")),
         ("\"\" <sip:juliet@sip.example>;tag=1", Ok("juliet")),

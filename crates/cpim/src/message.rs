@@ -145,7 +145,7 @@ pub enum Status<'a> {
 pub struct Failure<'a> {
     /// The class, which decides what goes on the wire.
     pub reason: Reason,
-    /// Words of the far side for a person; they explain and never classify.
+    /// Words for a person, of the far side or of the gateway; they explain and never classify.
     pub text: Option<Cow<'a, str>>,
     /// Where the recipient is now, for [`Reason::Gone`] and [`Reason::Redirect`].
     pub alternate: Option<ImUri<'a>>,

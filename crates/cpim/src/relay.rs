@@ -2,10 +2,11 @@
 
 use crate::mark::MAX_PASSES;
 use crate::{
-    Denial, Durations, ImUri, Incoming, Mark, Marker, MaxForwards, Message, Origin, Policy, Provenance, Reason,
-    Response, Side, Status, TransId,
+    Denial, Durations, Failure, ImUri, Incoming, Mark, Marker, MaxForwards, Message, Origin, Policy, Provenance,
+    Reason, Response, Side, Status, TransId,
 };
 use slotmap::SlotMap;
+use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use turn::Minter;
@@ -14,6 +15,9 @@ slotmap::new_key_type! {
     /// An operation that the relay admitted and nobody has concluded yet.
     pub struct OperationKey;
 }
+
+/// What a sender is told whom nothing proves; who may speak for whom is the operator's choice.
+const NOT_A_SPEAKER: &str = "the sender's domain is not one that this peer may speak for";
 
 /// What can be set.
 #[derive(Clone, Debug)]
@@ -123,7 +127,9 @@ impl Relay {
             Err(reason) => {
                 self.counters.refused[origin.side as usize] += 1;
                 self.counters.reasons[reason as usize] += 1;
-                let response = Response { trans_id: message.trans_id, status: reason.into_status() };
+                let text = (reason == Reason::Forbidden).then_some(Cow::Borrowed(NOT_A_SPEAKER));
+                let status = Status::Failure(Failure { text, ..Failure::from(reason) });
+                let response = Response { trans_id: message.trans_id, status };
                 return Err(Concluded { side: origin.side, near, response });
             }
         };
