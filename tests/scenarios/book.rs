@@ -12,6 +12,33 @@ fn every_page_is_in_the_summary_once() {
 }
 
 #[test]
+fn every_decision_is_in_their_index_once() {
+    let mut listed = book::links(&book::page("decisions/index.md"));
+    listed.push("index.md".into());
+    listed.sort();
+    let pages = book::pages();
+    let decisions: Vec<_> = pages.iter().filter_map(|page| page.strip_prefix("decisions/")).collect();
+    assert_eq!(listed, decisions);
+}
+
+/// A path in code type that begins at the root of the source tree is one.
+#[test]
+fn every_path_that_is_named_exists() {
+    let mut seen = 0;
+    for page in book::pages() {
+        for word in book::page(&page).split('`').skip(1).step_by(2) {
+            let path = word.split("::").next().unwrap_or(word);
+            let ours = ["crates/", "tests/", "bench/", "packaging/"].iter().any(|folder| path.starts_with(folder));
+            if ours && !path.contains([' ', '{']) {
+                assert!(book::root().join(path).exists(), "{page}: {path}");
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen > 50, "the pages name files: {seen}");
+}
+
+#[test]
 fn every_link_leads_somewhere() {
     let mut pages = book::pages();
     pages.extend(["../../README.md".into(), "../../CHANGELOG.md".into()]);
