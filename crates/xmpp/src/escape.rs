@@ -103,7 +103,7 @@ pub fn unescape_local(local: &str) -> Cow<'_, str> {
     let mut rest = local;
     let mut result: Option<String> = None;
     let mut scanned = 0;
-    while let Some(found) = rest.get(scanned..).and_then(|tail| tail.find('\\')) {
+    while let Some(found) = rest.get(scanned..).and_then(|tail| memchr::memchr(b'\\', tail.as_bytes())) {
         let at = scanned + found;
         match rest.as_bytes().get(at + 1..at + 3).and_then(escaped) {
             Some(byte) => {

@@ -167,13 +167,18 @@ impl fmt::Display for JidParts<'_> {
     }
 }
 
+fn split_at_first(octet: u8, text: &str) -> Option<(&str, &str)> {
+    let (before, behind) = text.split_at(memchr::memchr(octet, text.as_bytes())?);
+    Some((before, &behind[1..]))
+}
+
 /// Localpart, domainpart and resourcepart as they stand.
 fn split(text: &str) -> (Option<&str>, &str, Option<&str>) {
-    let (bare, resource) = match text.split_once('/') {
+    let (bare, resource) = match split_at_first(b'/', text) {
         Some((bare, resource)) => (bare, Some(resource)),
         None => (text, None),
     };
-    match bare.split_once('@') {
+    match split_at_first(b'@', bare) {
         Some((local, domain)) => (Some(local), domain, resource),
         None => (None, bare, resource),
     }
