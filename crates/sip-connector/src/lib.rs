@@ -304,7 +304,7 @@ impl Connector {
             let about_us = essentials.uri.is_some_and(unnamed) || essentials.max_forwards == Some(0);
             return match about_us {
                 true => Ok(Asked::Options(None)),
-                false => translate::message::destination(request, &self.rules).map(|to| Asked::Options(Some(to))),
+                false => translate::message::destination(essentials, &self.rules).map(|to| Asked::Options(Some(to))),
             };
         }
         let context = Context {

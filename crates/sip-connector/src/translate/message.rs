@@ -38,7 +38,7 @@ pub fn to_cpim<'a>(
     if essentials.to.uri.scheme == Scheme::Sips {
         return Err(destination_refused(AddressError::Secure));
     }
-    let target = target(request)?;
+    let target = target(essentials)?;
     let destination = context.rules.to_cpim(&target, Party::Foreign).map_err(destination_refused)?;
     let source = context.rules.to_cpim(&essentials.from.uri, Party::Native).map_err(source_refused)?;
     let media_type = match request.head.first(HeaderName::ContentType) {
@@ -82,12 +82,12 @@ fn body<'a>(request: &Request<'a>, media_type: Option<&MediaType<'_>>) -> Result
 }
 
 /// Whom a request is for: the Request-URI decides.
-pub fn destination<'a>(request: &Request<'a>, rules: &Rules) -> Result<ImUri<'a>, Answer<'static>> {
-    rules.to_cpim(&target(request)?, Party::Foreign).map_err(destination_refused)
+pub fn destination<'a>(essentials: &Essentials<'a>, rules: &Rules) -> Result<ImUri<'a>, Answer<'static>> {
+    rules.to_cpim(&target(essentials)?, Party::Foreign).map_err(destination_refused)
 }
 
-fn target<'a>(request: &Request<'a>) -> Result<Uri<'a>, Answer<'static>> {
-    Uri::parse(request.uri).map_err(|_| warned(400, "unreadable Request-URI"))
+fn target<'a>(essentials: &Essentials<'a>) -> Result<Uri<'a>, Answer<'static>> {
+    essentials.uri.ok_or(warned(400, "no Request-URI"))
 }
 
 /// RFC 7572 table 2. A subject is for people: octets that are not UTF-8 show as U+FFFD.
