@@ -79,7 +79,8 @@ pub(super) fn all(bytes: &[u8], class: u8) -> bool {
 
 /// Whether every byte is in `class` or part of an `escaped` (`%` and two hexadecimal digits).
 pub(super) fn all_escaped(bytes: &[u8], class: u8) -> bool {
-    all_escaped_or(bytes, |byte| is(byte, class))
+    // No class has the percent sign. Nearly always nothing is escaped.
+    all(bytes, class) || all_escaped_or(bytes, |byte| is(byte, class))
 }
 
 /// Whether every byte is `legal` or part of an `escaped`.

@@ -295,6 +295,10 @@ impl<'a> Uri<'a> {
 
 impl<'a> Scheme<'a> {
     fn read(name: &'a [u8]) -> Result<Self, UriError> {
+        // Nearly all are.
+        if name == b"sip" {
+            return Ok(Scheme::Sip);
+        }
         let legal = |&byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'-' | b'.');
         if !name.first().is_some_and(u8::is_ascii_alphabetic) || !name.iter().all(legal) {
             return Err(UriError::Scheme);
