@@ -104,6 +104,13 @@ impl<'a> MediaType<'a> {
 
     /// Whether type and subtype are these, without regard to case.
     pub fn is(&self, main: &str, sub: &str) -> bool {
+        // Most questions are answered by the first letter.
+        if let (Some(first), [wanted, ..]) = (self.raw.first(), main.as_bytes())
+            && first.is_ascii_alphabetic()
+            && !first.eq_ignore_ascii_case(wanted)
+        {
+            return false;
+        }
         self.essence()
             .is_some_and(|(m, s)| m.eq_ignore_ascii_case(main.as_bytes()) && s.eq_ignore_ascii_case(sub.as_bytes()))
     }
