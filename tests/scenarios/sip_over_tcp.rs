@@ -255,6 +255,30 @@ fn connections_beyond_the_limit_replace_idle_ones_only() {
     assert_eq!(bodies(&world.return_pings()), ["hello"]);
 }
 
+/// Whoever is not trusted could otherwise keep out all others, with half a message or a keep-alive on each connection.
+#[test]
+fn connections_of_strangers_give_way_to_those_of_the_trusted() {
+    let stranger = |port: u16| SocketAddr::from(([203, 0, 113, 7], port));
+    let mut world = World::with(|settings| settings.sip.connections = 3);
+    let known = world.sip_connects(from(1));
+    let strangers = [1, 2].map(|port| world.sip_connects(stranger(port)));
+    for stream in strangers {
+        world.sip_writes(stream, "MESSAGE sip:");
+    }
+    let turned_away = world.sip_connects(stranger(3));
+    assert!(world.is_closed_by_gateway(turned_away), "strangers keep each other out");
+    let second = world.sip_connects(from(2));
+    assert!(world.is_closed_by_gateway(strangers[0]) && !world.is_closed_by_gateway(strangers[1]));
+    let third = world.sip_connects(from(3));
+    assert!(world.is_closed_by_gateway(strangers[1]));
+    let fourth = world.sip_connects(from(4));
+    assert!(world.is_closed_by_gateway(fourth), "none of a stranger is left");
+    for (n, stream) in [known, second, third].into_iter().enumerate() {
+        world.sip_writes(stream, over_tcp(n as u32, "romeo@xmpp.example", "hello"));
+        assert_eq!(bodies(&world.return_pings()), ["hello"]);
+    }
+}
+
 #[test]
 fn a_next_hop_that_refuses_connections_is_told_to_the_sender_at_once() {
     let mut world = tcp_world();

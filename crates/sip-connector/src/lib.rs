@@ -213,7 +213,8 @@ impl Connector {
     /// Takes one fact; see [`turn::Machine`]. Gives the number of octets consumed and what it led to: of a stream at most one
     /// message at a time.
     pub fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>, out: &mut Output) -> (usize, Event<'a>) {
-        let (consumed, event) = self.stack.handle_input(now, input, out);
+        let is_known = |address| find_peer(&self.settings.trusted, address).is_some();
+        let (consumed, event) = self.stack.handle_input(now, input, is_known, out);
         let event = event.map_or(Event::None, |(flow, event)| self.on_endpoint(now, flow, event, out));
         (consumed, event)
     }
@@ -328,12 +329,8 @@ impl Connector {
 
     /// Who is behind a flow, by its source network.
     fn origin(&self, flow: Flow) -> Origin {
-        let address = match flow.peer.ip() {
-            IpAddr::V6(v6) => v6.to_canonical(),
-            v4 => v4,
-        };
-        match self.settings.trusted.iter().find(|(network, _)| network.contains(&address)) {
-            Some(&(_, peer)) => Origin { side: Side::Sip, peer, proof: Proof::SourceNetwork },
+        match find_peer(&self.settings.trusted, flow.peer.ip()) {
+            Some(peer) => Origin { side: Side::Sip, peer, proof: Proof::SourceNetwork },
             None => Origin { side: Side::Sip, peer: PeerId(0), proof: Proof::Nothing },
         }
     }
@@ -434,6 +431,12 @@ impl Connector {
     pub fn connections(&self) -> &ConnectionCounters {
         self.stack.connections.counters()
     }
+}
+
+/// Whose an address is, by the networks in the order of [`narrowest_first`].
+fn find_peer(trusted: &[(IpNet, PeerId)], address: IpAddr) -> Option<PeerId> {
+    let address = address.to_canonical();
+    trusted.iter().find(|(network, _)| network.contains(&address)).map(|&(_, peer)| peer)
 }
 
 /// The narrowest network that holds an address says whose it is.

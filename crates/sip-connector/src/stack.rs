@@ -7,7 +7,7 @@ use sip::endpoint::{self, Ended, Endpoint, Outcome, RequestParts, SendError};
 use sip::route_set::Routed;
 use sip::transaction::{Flow, Transport};
 use sip::transport::{Arrived, Connections};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 use turn::{Input, Minter, Output, SocketId};
 
@@ -50,11 +50,13 @@ impl Stack {
         self.large_requests = large_requests;
     }
 
-    /// Takes one fact. Gives the number of octets consumed, and what came of the message in them.
+    /// Takes one fact. Gives the number of octets consumed, and what came of the message in them. `is_known` tells of an address
+    /// whether requests from there are anybody's.
     pub(crate) fn handle_input<'a>(
         &mut self,
         now: Instant,
         input: Input<'a>,
+        is_known: impl Fn(IpAddr) -> bool,
         out: &mut Output,
     ) -> (usize, Option<(Flow, endpoint::Event<'a>)>) {
         match input {
@@ -79,7 +81,7 @@ impl Stack {
                 (consumed, event)
             }
             Input::Accepted { stream, listener, peer } => {
-                self.connections.handle_accepted(now, stream, listener, peer, out);
+                self.connections.handle_accepted(now, stream, listener, peer, !is_known(peer.ip()), out);
                 (0, None)
             }
             Input::Connected { stream, .. } => {

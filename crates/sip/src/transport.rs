@@ -69,6 +69,8 @@ struct Row {
     ordered: bool,
     /// It has stood once.
     stood: bool,
+    /// Nobody knows whose it is.
+    strange: bool,
     /// When a message or a keep-alive went over it.
     used: Instant,
     /// When it was begun, or the peer last wrote something.
@@ -118,7 +120,7 @@ pub struct Counters {
     pub refused: u64,
     /// Closed at once: too many were open, and all of them in use.
     pub turned_away: u64,
-    /// Idle ones that were closed to make room for another.
+    /// Idle ones, and those of strangers, that were closed to make room for another.
     pub made_room: u64,
     /// Closed because nothing went over them for [`IDLE`].
     pub idle: u64,
@@ -179,18 +181,23 @@ impl Connections {
         self.rows.get(stream).is_some_and(|row| row.state == State::Connecting)
     }
 
-    /// A peer has connected.
+    /// A peer has connected; `strange` says that nobody knows him. Where there is no room, the connection of a stranger gives
+    /// way to that of somebody who is known.
     pub fn handle_accepted(
         &mut self,
         now: Instant,
         stream: StreamId,
         listener: SocketId,
         peer: SocketAddr,
+        strange: bool,
         out: &mut Output,
     ) {
         let flow = Flow { transport: Transport::Tcp, socket: listener, peer, stream: Some(stream) };
-        let room = self.make_room(now, out);
+        let room = self.make_room(now, out) || (!strange && self.show_a_stranger_out(out));
         self.enter(now, stream, flow, State::Open);
+        if let Some(row) = self.rows.get_mut(stream) {
+            row.strange = strange;
+        }
         if room {
             self.counters.accepted += 1;
         } else {
@@ -354,6 +361,20 @@ impl Connections {
         true
     }
 
+    /// Ends the connection of the stranger who has been idle for longest.
+    fn show_a_stranger_out(&mut self, out: &mut Output) -> bool {
+        let mut at = self.oldest;
+        while let Some((stream, row)) = at.and_then(|stream| self.rows.get(stream).map(|row| (stream, row))) {
+            if row.strange {
+                self.counters.made_room += 1;
+                self.end(stream, out);
+                return true;
+            }
+            at = row.newer;
+        }
+        false
+    }
+
     fn enter(&mut self, now: Instant, stream: StreamId, flow: Flow, state: State) {
         let waiting = (state == State::Connecting).then_some(now);
         let row = Row {
@@ -362,6 +383,7 @@ impl Connections {
             state,
             ordered: state == State::Connecting,
             stood: state == State::Open,
+            strange: false,
             used: now,
             heard: now,
             waiting,

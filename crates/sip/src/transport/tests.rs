@@ -34,7 +34,7 @@ impl Stage {
 
     fn accept(&mut self, n: u16) -> StreamId {
         let stream = self.out.open();
-        self.connections.handle_accepted(self.now(), stream, LISTENER, peer(n), &mut self.out);
+        self.connections.handle_accepted(self.now(), stream, LISTENER, peer(n), false, &mut self.out);
         stream
     }
 
