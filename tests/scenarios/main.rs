@@ -42,3 +42,4 @@ mod texts;
 mod two_gateways;
 mod xmpp_stanzas;
 mod xmpp_streams;
+mod zz_probe;

@@ -54,6 +54,14 @@ fn alternative<'c>(parts: &[Entity<'c>], depth: usize, budget: &mut Budget) -> R
 
 /// Adds another form of the same text.
 fn join<'c>(best: &mut Presented<'c>, other: Presented<'c>) {
+    // Some write nothing but HTML and leave the plain part empty; who shows no formats shall see the text too.
+    if best.body.trim().is_empty() && best.translations.is_empty() && !other.body.trim().is_empty() {
+        best.language = other.language.or(best.language.take());
+        best.body = other.body;
+        best.html.extend(other.html);
+        best.replaced += other.replaced;
+        return;
+    }
     let lang = if other.language == best.language { None } else { other.language };
     let has = |texts: &Texts<'c>, lang: &Option<Cow<'c, str>>| texts.iter().any(|known| known.lang == *lang);
     if let Some(html) = other.html.into_iter().next()

@@ -133,6 +133,11 @@ fn multiparts_show_their_text() {
         ("alternative", &[(PLAIN, "text"), ("Content-Type: text/html", "<b>")][..], Ok("text")),
         ("alternative", &[(PNG, "p"), ("Content-Type: text/plain;charset=x", "1"), (PLAIN, "2")], Ok("2")),
         ("alternative", &[(PNG, "p")], unsupported),
+        // Who shows no formats sees the text too.
+        ("alternative", &[(PLAIN, ""), ("Content-Type: text/html", "<p>rich</p>")], Ok("rich")),
+        ("alternative", &[(PLAIN, " \r\n"), ("Content-Type: text/html", "<p>rich</p>")], Ok("rich")),
+        ("alternative", &[(PLAIN, " "), ("Content-Type: text/html", "<p> </p>")], Ok(" ")),
+        ("alternative", &[(PLAIN, ""), ("Content-Type: text/plain\nContent-Language: fr", "oui")], Ok("oui")),
         ("mixed", &[(PLAIN, "one"), (PLAIN, "two")], Ok("one\ntwo")),
         ("mixed", &[(PLAIN, "one"), (OPTIONAL, "p"), (HIDDEN, "no")], Ok("one")),
         ("mixed", &[(PLAIN, "one"), (PNG, "p")], unsupported),
