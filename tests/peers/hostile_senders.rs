@@ -121,4 +121,18 @@ with_each_server! {
         assert_eq!(romeo.expect_message().body.map(|body| body.len()), Some(50_000));
         assert_eq!(lab.server.components(), 1, "the stream stands");
     }
+
+    /// Both servers take what a user may write, and make of it what nobody may write.
+    #[test]
+    fn a_namespace_that_nobody_may_declare_does_not_end_the_stream(lab: Lab<_>) {
+        let mut bob = lab.phone("bob");
+        let mut romeo = lab.xmpp_user("romeo");
+        let before = lab.server.components();
+        let to = "to='bob@sip.example' type='chat'";
+        romeo.send_raw(&format!("<message {to} id='n1'><xml:a/><body>an element of xml</body></message>"));
+        assert_eq!(bob.expect_message().body(), "an element of xml");
+        romeo.send_raw(&format!("<message {to} id='n2' xml:b='c'><body>an attribute of xml</body></message>"));
+        assert_eq!(bob.expect_message().body(), "an attribute of xml");
+        assert_eq!(lab.server.components(), before, "it is the same stream");
+    }
 }

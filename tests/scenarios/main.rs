@@ -42,4 +42,3 @@ mod texts;
 mod two_gateways;
 mod xmpp_stanzas;
 mod xmpp_streams;
-mod zz_probe;

@@ -145,7 +145,7 @@ fn what_quick_xml_lets_through_and_other_attacks() {
         (b"<a xmlns:b=''/>", Error::NamespaceDeclaration),
         (b"<a xmlns:xml='u'/>", Error::NamespaceDeclaration),
         (b"<a xmlns:xmlns='u'/>", Error::NamespaceDeclaration),
-        (b"<a xmlns:b='http://www.w3.org/XML/1998/namespace'/>", Error::NamespaceDeclaration),
+        (b"<a xmlns:b='http://www.w3.org/XML/1998/namespace' xml:c='' b:c=''/>", Error::DuplicateAttribute),
         (b"<a xmlns='http://www.w3.org/2000/xmlns/'/>", Error::NamespaceDeclaration),
         (deep.as_bytes(), Error::TooDeep),
         (many.as_bytes(), Error::TooManyAttributes),
@@ -162,6 +162,8 @@ fn what_quick_xml_lets_through_and_other_attacks() {
 fn what_looks_odd_and_is_well_formed() {
     for input in [
         "<a xmlns:xml='http://www.w3.org/XML/1998/namespace'/>",
+        "<a xmlns='http://www.w3.org/XML/1998/namespace'/>",
+        "<a xmlns:b='http://www.w3.org/XML/1998/namespace' b:c='d'/>",
         "<a>]] > ]]&gt;</a>",
         "<a b='>' c='/'/>",
         "<a b=\"]]>\"/>",
