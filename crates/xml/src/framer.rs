@@ -1,7 +1,7 @@
 //! Where the stanzas of a stream begin and end, found without parsing them.
 
 use crate::{Error, Limits};
-use memchr::memchr;
+use memchr::{memchr, memchr2};
 
 /// Cuts a stream into its header, its depth-1 elements and its end.
 ///
@@ -193,7 +193,7 @@ impl Framer {
                 }
                 Place::Value { quote, attributes } => {
                     let rest = data.get(self.at..).unwrap_or_default();
-                    let Some(found) = rest.iter().position(|octet| *octet == quote || *octet == b'<') else {
+                    let Some(found) = memchr2(quote, b'<', rest) else {
                         self.at = data.len();
                         return self.wait(data, start);
                     };

@@ -308,7 +308,7 @@ impl Connector {
     /// stanza to one of them by chance (`tests/peers/components.rs`). So the components of one server take each other's.
     fn home(&self, index: usize, to: Option<&str>) -> Option<usize> {
         let bare = to?.split('/').next().unwrap_or_default();
-        let domain = bare.rsplit('@').next().unwrap_or_default();
+        let domain = bare.bytes().rposition(|octet| octet == b'@').map_or(bare, |at| &bare[at + 1..]);
         let server = self.links.get(index)?.server;
         let is_home = |link: &Link| link.server == server && same_domain(domain, &link.domain);
         // Nearly always it is the one it came by.
@@ -506,5 +506,5 @@ impl Connector {
 
 /// Whether a text is the domain `ours`, in whatever spelling (RFC 7622 section 3.2.3).
 fn same_domain(text: &str, ours: &str) -> bool {
-    text.eq_ignore_ascii_case(ours) || known_domain(text).is_ok_and(|domain| domain == ours)
+    text == ours || text.eq_ignore_ascii_case(ours) || known_domain(text).is_ok_and(|domain| domain == ours)
 }
