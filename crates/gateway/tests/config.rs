@@ -196,6 +196,32 @@ fn what_cannot_be_together_is_named() {
     }
 }
 
+/// `entente check` must not call right what cannot start.
+#[test]
+fn no_two_sockets_listen_in_one_place() {
+    for (listen, admin, wrong_key) in [
+        (r#""udp:127.0.0.1:5060", "udp:127.0.0.1:5060""#, "127.0.0.1:9090", Some("sip.listen")),
+        (r#""udp:127.0.0.1:5060", "udp:0.0.0.0:5060""#, "127.0.0.1:9090", Some("sip.listen")),
+        (r#""udp:127.0.0.1:5060", "tcp:127.0.0.1:9090""#, "127.0.0.1:9090", Some("admin.listen")),
+        (r#""udp:127.0.0.1:5060", "tcp:127.0.0.1:9090""#, "0.0.0.0:9090", Some("admin.listen")),
+        (r#""udp:127.0.0.1:5060", "udp:127.0.0.2:5060", "tcp:127.0.0.1:5060""#, "127.0.0.1:9090", None),
+        (r#""udp:127.0.0.1:9090", "udp:[::1]:9090", "tcp:[::]:9090""#, "127.0.0.1:9090", None),
+    ] {
+        let text = LEAST.replace("[sip]\n", &format!("[sip]\nlisten = [{listen}]\n"));
+        let problems = read(&format!("{text}[admin]\nlisten = \"{admin}\"\n")).err().unwrap_or_default();
+        let told: Vec<_> = problems.iter().map(|problem| (&*problem.key, &*problem.what)).collect();
+        match wrong_key {
+            None => assert!(told.is_empty(), "{listen} {told:?}"),
+            Some(key) => {
+                assert!(
+                    matches!(&told[..], [(at, what)] if *at == key && what.contains("beside")),
+                    "{listen} {told:?}"
+                );
+            }
+        }
+    }
+}
+
 /// The file may spell a domain in any way. The core and SIP get A-labels, the XMPP server U-labels (RFC 7622 3.2.1).
 #[test]
 fn international_domains_and_addresses_are_domains() {

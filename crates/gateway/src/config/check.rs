@@ -1,17 +1,41 @@
 //! What must be true of several keys together.
 
 use super::reader::Problems;
-use super::{Component, Config, Domain, Rule, Trusted, accounts, routes};
+use super::{Component, Config, Domain, Listen, Rule, Trusted, accounts, routes};
+use sip::transaction::Transport;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 /// What must be true of the whole.
 pub(super) fn whole(config: &Config, problems: &mut Problems) {
-    let Config { sip, xmpp, sip_domains, xmpp_domains, answers, .. } = config;
+    let Config { sip, xmpp, sip_domains, xmpp_domains, answers, admin, .. } = config;
+    places_are_distinct(&sip.listen, admin.listen, problems);
     presentations(sip_domains, xmpp_domains, &xmpp.components, problems);
     trusted(&sip.trusted, sip_domains, problems);
     accounts::check(sip, sip_domains, problems);
     redirect_to(&answers.redirect_to, sip_domains, xmpp_domains, problems);
+}
+
+/// No two sockets can listen in one place; the start would fail.
+fn places_are_distinct(sip: &[Listen], admin: Option<SocketAddr>, problems: &mut Problems) {
+    let admin = admin.map(|address| ("admin.listen", Listen { transport: Transport::Tcp, address }));
+    let all: Vec<_> = sip.iter().map(|&listen| ("sip.listen", listen)).chain(admin).collect();
+    for (place, (key, listen)) in all.iter().enumerate() {
+        if let Some((_, other)) = all.iter().take(place).find(|(_, earlier)| overlap(earlier, listen)) {
+            problems.add(key, format!("\"{listen}\" cannot be listened on beside \"{other}\" of sip.listen"));
+        }
+    }
+}
+
+/// Whether two addresses are one, or one is all addresses and the other among them. Port 0 is any free one.
+fn overlap(a: &Listen, b: &Listen) -> bool {
+    let (one, other) = (a.address, b.address);
+    let is_all = one.ip().is_unspecified() || other.ip().is_unspecified();
+    a.transport == b.transport
+        && one.port() == other.port()
+        && one.port() != 0
+        && one.is_ipv4() == other.is_ipv4()
+        && (one.ip() == other.ip() || is_all)
 }
 
 /// Every address has one home and one spelling on the other side, and a component for every domain shown on XMPP.
