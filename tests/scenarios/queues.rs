@@ -28,6 +28,27 @@ fn a_full_queue_refuses_and_keeps_the_order_of_the_rest() {
 }
 
 #[test]
+fn what_waits_for_all_destinations_is_bounded_too() {
+    let mut world = World::with(|settings| settings.sip.queue_in_all = 3);
+    for (n, to) in (1..).zip(["juliet", "juliet", "nurse", "nurse", "juliet"]) {
+        world.server_writes(stanza(n, to));
+    }
+    assert_eq!(world.take_stanzas(), [""; 0]);
+    // Three wait. To whom nothing is open, nothing waits.
+    world.server_writes(stanza(6, "nurse"));
+    let refused = world.take_stanza().expect("a refusal");
+    assert!(refused.contains("id='m6'") && refused.contains("<resource-constraint"), "{refused}");
+    world.server_writes(stanza(7, "tybalt"));
+    let mut sent = Vec::new();
+    while let Some(request) = world.take_datagram() {
+        sent.extend(request.rsplit(' ').next().map(str::to_owned));
+        world.proxy_sends(response(&request, "200 OK", ""));
+    }
+    assert_eq!(sent, ["1", "3", "7", "2", "4", "5"]);
+    world.assert_quiet();
+}
+
+#[test]
 fn a_gateway_that_drains_refuses_and_finishes_what_it_has() {
     let mut world = World::new();
     world.server_writes(stanza(1, "juliet"));
