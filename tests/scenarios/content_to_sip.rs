@@ -76,6 +76,15 @@ fn a_text_in_several_languages_is_an_alternative_where_it_is_taken() {
 }
 
 #[test]
+fn of_many_languages_a_few_go_with_the_text() {
+    let others: String = (1..=8).map(|n| format!("<body xml:lang='x-{n}'>{n}</body>")).collect();
+    let mut world = taking(&["multipart/alternative"]);
+    let (head, body) = sent(&mut world, "xml:lang='de'", &format!("<body>Hallo</body>{others}"));
+    let texts: Vec<_> = parts(&head, &body).into_iter().map(|(_, text)| text).collect();
+    assert_eq!(texts, ["1", "2", "3", "4", "Hallo"]);
+}
+
+#[test]
 fn formatted_text_stands_beside_the_plain_one_where_both_are_taken() {
     let mut world = taking(&["multipart/alternative", "text/html"]);
     let (head, body) = sent(&mut world, "", FORMATTED);

@@ -164,6 +164,18 @@ mod tests {
     }
 
     #[test]
+    fn a_long_return_is_not_learnt() {
+        for (length, known) in [(LONGEST_FORM, true), (LONGEST_FORM + 1, false)] {
+            let mut barrier = Barrier::default();
+            let stanza = format!("<iq id='{}' to='{}'/>", "a".repeat(PING_ID), "x".repeat(length - PING_ID - 17));
+            assert_eq!(stanza.len(), length);
+            barrier.pinged(Instant::now(), [b'a'; PING_ID]);
+            barrier.learn(stanza.as_bytes(), &stanza[8..8 + PING_ID]);
+            assert_eq!(barrier.known_return(stanza.as_bytes()).is_some(), known, "{length}");
+        }
+    }
+
+    #[test]
     fn two_returns_prove_what_stood_before_the_first_ping() {
         let now = Instant::now();
         let mut operations = SlotMap::<OperationKey, ()>::with_key();

@@ -161,6 +161,8 @@ mod tests {
         assert_eq!(uris(contacts, &["*"]).len(), 4);
         assert_eq!(uris(contacts, &[]), [""; 0]);
         assert_eq!(uris(&format!("Contact: <sip:{}@x.example>\r\n", "a".repeat(1100)), &["*"]), [""; 0]);
+        let many = "Contact: <sip:a@x.example>\r\n".repeat(MOST_CONTACTS + 1);
+        assert_eq!(uris(&many, &["*"]).len(), 32);
     }
 
     /// RFC 3261 section 8.1.3.4.

@@ -301,6 +301,11 @@ fn a_format_that_says_less_than_the_body_is_left_out() {
     {
         assert!(!says(markup, body), "{markup}");
     }
+    // Of a long list the numbers of the first items are passed over.
+    for (items, fits) in [(64, true), (65, false)] {
+        let numbered: Vec<_> = (1..=items).map(|n| format!("{n}. x")).collect();
+        assert_eq!(says(&"<p>x</p>".repeat(items), &numbered.join("\n")), fits, "{items}");
+    }
 }
 
 proptest! {
