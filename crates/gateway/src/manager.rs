@@ -17,7 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(1);
 
 /// What the manager can be told.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum News {
+pub(crate) enum News {
     /// The gateway takes traffic; at the end of a [`Reloading`](Self::Reloading) too.
     Ready,
     /// The configuration is being read again.
@@ -30,7 +30,7 @@ pub enum News {
 
 /// The way to the service manager, if there is one.
 #[derive(Debug, Default)]
-pub struct Manager {
+pub(crate) struct Manager {
     socket: Option<UnixDatagram>,
     /// How often it wants to hear that the gateway is alive.
     pub watchdog: Option<Duration>,
@@ -38,7 +38,7 @@ pub struct Manager {
 
 impl Manager {
     /// The manager that the environment of this program names. One that cannot be reached is logged.
-    pub fn from_environment() -> Self {
+    pub(crate) fn from_environment() -> Self {
         let of = |name| std::env::var_os(name).filter(|value: &OsString| !value.is_empty());
         let Some(name) = of("NOTIFY_SOCKET") else { return Self::default() };
         let number = |name| of(name).and_then(|value| value.to_str()?.parse::<u64>().ok());
@@ -54,7 +54,7 @@ impl Manager {
     }
 
     /// Tells it.
-    pub fn tell(&self, news: News) {
+    pub(crate) fn tell(&self, news: News) {
         let Some(socket) = &self.socket else { return };
         let text = match news {
             News::Ready => "READY=1".to_owned(),
