@@ -344,7 +344,6 @@ fn what_is_written() {
         urgency: Some("high"),
         request_receipt: true,
         receipt: Some(b"i0"),
-        chat_state: Some(ChatState::Composing),
         delay: Some((b"2026-11-20T17:46:18Z", b"sip.example")),
     };
     assert_eq!(write_message(&all, &mut out), 0);
@@ -354,7 +353,7 @@ fn what_is_written() {
          <body>b&lt;&#13;\n</body><body xml:lang='it'>&lt;b&gt;</body><html xmlns='http://jabber.org/protocol/xhtml-im'>\
          <body xmlns='http://www.w3.org/1999/xhtml' xml:lang='it'><em>b</em></body></html>\
          <e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'><![CDATA[A: b\n\nc]]]]><![CDATA[>d]]]]]><![CDATA[>>&]]></e2e>\
-         <thread>t</thread><composing xmlns='http://jabber.org/protocol/chatstates'/>\
+         <thread>t</thread>\
          <request xmlns='urn:xmpp:receipts'/><received xmlns='urn:xmpp:receipts' id='i0'/>\
          <origin-id xmlns='urn:xmpp:sid:0' id='i1'/><nick xmlns='http://jabber.org/protocol/nick'>A &amp; B</nick>\
          <headers xmlns='http://jabber.org/protocol/shim'><header name='Max-Forwards'>69</header>\

@@ -2,7 +2,7 @@
 //!
 //! Every function returns how many characters XML forbids were replaced by U+FFFD.
 
-use super::{ChatState, Condition, ErrorType, IqType, Localized, MessageType, PresenceType, Show};
+use super::{Condition, ErrorType, IqType, Localized, MessageType, PresenceType, Show};
 use crate::ns;
 use xml::writer::{attribute, close, element, escape_text};
 
@@ -46,8 +46,6 @@ pub struct OutMessage<'a> {
     pub request_receipt: bool,
     /// It is the receipt for the message of this id (XEP-0184).
     pub receipt: Option<&'a [u8]>,
-    /// Typing and the like (XEP-0085).
-    pub chat_state: Option<ChatState>,
     /// When it was sent, if that was earlier (XEP-0203, in the form of XEP-0082), and who held it back.
     pub delay: Option<(&'a [u8], &'a [u8])>,
 }
@@ -144,10 +142,6 @@ pub fn write_message(message: &OutMessage<'_>, out: &mut Vec<u8>) -> usize {
     }
     if let Some(thread) = message.thread {
         replaced += element("thread", thread, out);
-    }
-    if let Some(state) = message.chat_state {
-        extension(state.as_str(), ns::CHAT_STATES, out);
-        out.extend_from_slice(b"/>");
     }
     if message.request_receipt {
         extension("request", ns::RECEIPTS, out);
