@@ -232,17 +232,22 @@ fn acceptance_may_be_told_as_200() {
 
 #[test]
 fn an_answer_that_carries_the_receipt_is_a_message_of_its_own() {
-    let mut world = World::with(|settings| settings.xmpp.ask_receipts = true);
-    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
-    let stanza = world.take_stanza().unwrap();
-    let id = attribute(&stanza, "id").unwrap();
-    world.server_writes(format!(
-        "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example'><body>hello yourself</body>\
-         <received xmlns='urn:xmpp:receipts' id='{id}'/></message>"
-    ));
-    let datagrams: Vec<String> = std::iter::from_fn(|| world.take_datagram()).collect();
-    assert!(datagrams.iter().any(|text| text.starts_with("SIP/2.0 200 ")), "{datagrams:?}");
-    assert!(datagrams.iter().any(|text| text.ends_with("hello yourself")), "{datagrams:?}");
+    for (inside, sent) in [
+        ("<body>hello yourself</body>", "hello yourself"),
+        ("<e2e xmlns='urn:ietf:params:xml:ns:xmpp-e2e'>Content-Type: application/pkcs7-mime\n\nsealed</e2e>", "sealed"),
+    ] {
+        let mut world = World::with(|settings| settings.xmpp.ask_receipts = true);
+        world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+        let stanza = world.take_stanza().unwrap();
+        let id = attribute(&stanza, "id").unwrap();
+        world.server_writes(format!(
+            "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example'>{inside}\
+             <received xmlns='urn:xmpp:receipts' id='{id}'/></message>"
+        ));
+        let datagrams: Vec<String> = std::iter::from_fn(|| world.take_datagram()).collect();
+        assert!(datagrams.iter().any(|text| text.starts_with("SIP/2.0 200 ")), "{datagrams:?}");
+        assert!(datagrams.iter().any(|text| text.ends_with(sent)), "{datagrams:?}");
+    }
 }
 
 /// The ping as a server writes it that puts the attributes in another order.
