@@ -133,6 +133,9 @@ with_each_server! {
         assert_eq!(bob.expect_message().body(), "an element of xml");
         romeo.send_raw(&format!("<message {to} id='n2' xml:b='c'><body>an attribute of xml</body></message>"));
         assert_eq!(bob.expect_message().body(), "an attribute of xml");
+        let inner = "<a xmlns='urn:a' b:c='d'/><body>an attribute of another</body>";
+        romeo.send_raw(&format!("<message {to} id='n3' xmlns:b='urn:b'>{inner}</message>"));
+        assert_eq!(bob.expect_message().body(), "an attribute of another");
         assert_eq!(lab.server.components(), before, "it is the same stream");
     }
 }

@@ -1,7 +1,7 @@
 //! The component stream as RFC 6120 wants it: what ends it, with which error, and what it outlives.
 
 use entente_tests::log::Log;
-use entente_tests::world::{World, message};
+use entente_tests::world::{World, message, response};
 use std::time::Duration;
 
 fn ends_with(written: &str, condition: &str) {
@@ -32,7 +32,8 @@ fn what_xml_must_not_hold_ends_the_stream_with_its_error() {
         ("<body>one</bodi>", "not-well-formed"),
         ("<body>a < b</body>", "not-well-formed"),
         ("<body a='1' a='2'>x</body>", "not-well-formed"),
-        ("<foo:body>What is this foo?</foo:body>", "not-well-formed"),
+        ("<xmlns:body>What is this xmlns?</xmlns:body>", "not-well-formed"),
+        ("<x xmlns:foo=''/>", "not-well-formed"),
         ("<x xmlns:a='u' xmlns:b='u' a:c='1' b:c='2'/><body>x</body>", "not-well-formed"),
         ("<body>\u{1}</body>", "not-well-formed"),
         ("<body>&#0;</body>", "not-well-formed"),
@@ -46,6 +47,27 @@ fn what_xml_must_not_hold_ends_the_stream_with_its_error() {
         ("hello", "bad-format"),
     ] {
         ends_with(between, condition);
+    }
+}
+
+/// What servers make of the prefixes that any user may write (tests/peers/hostile_senders.rs). One stream is everybody's.
+#[test]
+fn a_prefix_that_nobody_declared_ends_no_stream() {
+    let mut world = World::new();
+    for inside in [
+        "<foo:body>What is this foo?</foo:body>",
+        "<x foo:bar='1'/>",
+        "<xml:x/>",
+        "<x xmlns='http://www.w3.org/XML/1998/namespace'/>",
+        "<x xmlns:ns1='http://www.w3.org/XML/1998/namespace' ns1:y='z'/>",
+    ] {
+        world.server_writes(format!(
+            "<message from='romeo@xmpp.example/x' to='juliet@sip.example' id='m'>{inside}<body>hello</body></message>"
+        ));
+        let request = world.take_datagram().unwrap_or_else(|| panic!("a request for {inside}"));
+        assert!(request.ends_with("\r\n\r\nhello"), "{request}");
+        world.proxy_sends(response(&request, "200 OK", ""));
+        assert!(world.closes.is_empty() && world.take_stanzas().is_empty(), "{inside}");
     }
 }
 

@@ -13,12 +13,19 @@ const XMLNS_NAMESPACE: &str = "http://www.w3.org/2000/xmlns/";
 pub struct StreamNamespaces {
     pub(crate) bindings: Vec<(Box<str>, Box<str>)>,
     pub(crate) language: Option<Box<str>>,
+    pub(crate) unbound_prefixes: bool,
 }
 
 impl StreamNamespaces {
     /// Only a default namespace.
     pub fn new(default: &str) -> Self {
-        Self { bindings: vec![("".into(), default.into())], language: None }
+        Self { bindings: vec![("".into(), default.into())], ..Self::default() }
+    }
+
+    /// The same for a stream on which names may have prefixes that nobody declared, as on that of a component: such an element
+    /// has no namespace, such an attribute is left out, and the stream is not ended by either for all who share it.
+    pub fn with_unbound_prefixes(self) -> Self {
+        Self { unbound_prefixes: true, ..self }
     }
 
     /// What a prefix stands for; the empty one is the default.
@@ -43,6 +50,9 @@ pub(crate) enum Bound {
     Own(usize),
     /// A declaration of the stream header.
     Stream(usize),
+    /// None that is known: the prefix is not declared, and that is
+    /// [tolerated](StreamNamespaces::with_unbound_prefixes).
+    Unknown,
 }
 
 /// The declarations in force, the innermost last.
@@ -94,13 +104,20 @@ impl<'a, 'n> Bindings<'a, 'n> {
         match prefix {
             "" => Ok(Bound::None),
             "xml" => Ok(Bound::Xml),
+            _ if self.stream.unbound_prefixes && prefix != "xmlns" => Ok(Bound::Unknown),
             _ => Err(Error::UnboundPrefix),
         }
     }
 
+    /// What the prefix of an attribute stands for.
+    pub(crate) fn resolve_attribute(&self, prefix: &str) -> Result<Bound, Error> {
+        // An attribute without a prefix has no namespace, whatever the default is (Namespaces in XML 1.0 section 6.2).
+        if prefix.is_empty() { Ok(Bound::None) } else { self.resolve(prefix) }
+    }
+
     pub(crate) fn uri(&self, bound: Bound) -> &str {
         match bound {
-            Bound::None => "",
+            Bound::None | Bound::Unknown => "",
             Bound::Xml => XML_NAMESPACE,
             Bound::Own(index) => self.own.get(index).map_or("", |(_, uri)| uri),
             Bound::Stream(index) => self.stream.bindings.get(index).map_or("", |(_, uri)| uri),
@@ -111,7 +128,7 @@ impl<'a, 'n> Bindings<'a, 'n> {
     pub(crate) fn uri_of_data(&self, bound: Bound) -> Cow<'a, str> {
         match bound {
             Bound::Own(index) => self.own.get(index).map_or(Cow::Borrowed(""), |(_, uri)| uri.clone()),
-            Bound::None => Cow::Borrowed(""),
+            Bound::None | Bound::Unknown => Cow::Borrowed(""),
             Bound::Xml => Cow::Borrowed(XML_NAMESPACE),
             Bound::Stream(_) => Cow::Owned(self.uri(bound).to_owned()),
         }

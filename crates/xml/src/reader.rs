@@ -176,7 +176,11 @@ impl<'a, 'n> Reader<'a, 'n> {
 
     /// Its attribute of that namespace and name.
     pub fn attribute_in(&self, namespace: &str, name: &str) -> Result<Option<Cow<'a, str>>, Error> {
-        self.find_attribute(|attribute| attribute.local == name && self.bindings.uri(attribute.namespace) == namespace)
+        self.find_attribute(|attribute| {
+            attribute.local == name
+                && attribute.namespace != Bound::Unknown
+                && self.bindings.uri(attribute.namespace) == namespace
+        })
     }
 
     /// Its attributes without a namespace, declarations left out, in their order.
@@ -185,9 +189,10 @@ impl<'a, 'n> Reader<'a, 'n> {
         plain.map(|attribute| Ok((attribute.local, attribute.value()?)))
     }
 
-    /// All its attributes, declarations left out, in their order: namespace (empty for none), name, value.
+    /// All its attributes, declarations and what has an unknown namespace left out, in their order: namespace (empty for
+    /// none), name, value.
     pub fn qualified_attributes(&self) -> impl Iterator<Item = Result<(&str, &'a str, Cow<'a, str>), Error>> {
-        self.attributes.iter().map(|attribute| {
+        self.attributes.iter().filter(|attribute| attribute.namespace != Bound::Unknown).map(|attribute| {
             Ok((self.bindings.uri(attribute.namespace), attribute.local, attribute_value(attribute.raw)?))
         })
     }
@@ -251,6 +256,7 @@ impl<'a, 'n> Reader<'a, 'n> {
         Ok(StreamNamespaces {
             bindings: self.bindings.own().map(|(prefix, uri)| (prefix.into(), uri.into())).collect(),
             language: self.language()?.map(|language| language.into_owned().into_boxed_str()),
+            unbound_prefixes: false,
         })
     }
 
@@ -335,12 +341,13 @@ impl<'a, 'n> Reader<'a, 'n> {
         }
         for (index, prefix) in prefixes.iter().enumerate() {
             let Some(attribute) = self.attributes.get(index) else { break };
-            // An attribute without a prefix has no namespace, whatever the default is (Namespaces in XML 1.0 section 6.2).
-            let namespace = if prefix.is_empty() { Bound::None } else { self.bindings.resolve(prefix)? };
-            let duplicate = self.attributes.iter().take(index).any(|earlier| {
+            let namespace = self.bindings.resolve_attribute(prefix)?;
+            let duplicate = self.attributes.iter().zip(&prefixes).take(index).any(|(earlier, other)| {
                 earlier.local == attribute.local
-                    && (earlier.namespace == namespace
-                        || self.bindings.uri(earlier.namespace) == self.bindings.uri(namespace))
+                    && match (earlier.namespace, namespace) {
+                        (Bound::Unknown, _) | (_, Bound::Unknown) => other == prefix,
+                        (one, two) => one == two || self.bindings.uri(one) == self.bindings.uri(two),
+                    }
             });
             if duplicate {
                 return Err(Error::DuplicateAttribute);

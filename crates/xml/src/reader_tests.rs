@@ -341,3 +341,27 @@ mod any {
         }
     }
 }
+
+/// On the stream of a component (see [`StreamNamespaces::with_unbound_prefixes`]).
+#[test]
+fn what_has_a_prefix_without_a_declaration_is_nobodys() {
+    let namespaces = namespaces().with_unbound_prefixes();
+    let start = |input: &'static [u8]| {
+        let mut reader = Reader::new(input, &namespaces, &Limits::default())?;
+        reader.next()?;
+        let plain: Vec<_> = reader.attributes().map(|attribute| attribute.unwrap().0).collect();
+        let qualified = reader.qualified_attributes().count();
+        Ok((plain, qualified, reader.attribute_in("", "c")?.is_some()))
+    };
+    assert_eq!(start(b"<a b:c='1' d:c='2' e='3'/>"), Ok((vec!["e"], 1, false)));
+    assert_eq!(start(b"<a b:c='1' c='2'/>"), Ok((vec!["c"], 1, true)));
+    assert_eq!(start(b"<a b:c='1' b:c='2'/>"), Err(Error::DuplicateAttribute));
+    assert_eq!(start(b"<a b:c='&d;'/>"), Err(Error::UnknownEntity));
+    assert_eq!(start(b"<xmlns:a/>"), Err(Error::UnboundPrefix));
+    let mut reader = Reader::new(b"<b:a xmlns='urn:a'></b:a>", &namespaces, &Limits::default()).unwrap();
+    reader.next().unwrap();
+    assert_eq!((reader.namespace(), reader.name(), &*reader.namespace_of_data()), ("", "a", ""));
+    assert_eq!(reader.finish(), Ok(()));
+    let mut reader = Reader::new(b"<b:a></c:a>", &namespaces, &Limits::default()).unwrap();
+    assert_eq!(reader.finish(), Err(Error::MismatchedEnd));
+}

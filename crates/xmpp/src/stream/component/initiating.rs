@@ -438,7 +438,9 @@ impl Component {
         if let Some(condition) = header.fault {
             return self.end(stream, condition, Fatal::Header, out);
         }
-        self.namespaces = header.namespaces;
+        // COMPAT: ejabberd 23.01 hands on names with the prefixes that a user declared, and not the declarations, where they
+        // stood on his stream or further out in the stanza (tests/peers/hostile_senders.rs).
+        self.namespaces = header.namespaces.with_unbound_prefixes();
         let State::Opening { deadline, .. } = self.state else { return ComponentEvent::None };
         self.state = State::Handshaking { stream, deadline };
         // Without an id a stream error follows; a digest of the secret alone could be used again by whoever reads it.

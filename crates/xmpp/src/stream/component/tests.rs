@@ -330,7 +330,7 @@ fn what_cannot_be_read_ends_the_stream_with_its_error() {
         ("<message><!-- --></message>", "restricted-xml", "RestrictedXml, cause: Xml(Comment)"),
         ("<message><body>&nbsp;</body></message>", "restricted-xml", "RestrictedXml, cause: Xml(UnknownEntity)"),
         ("<message></presence>", "not-well-formed", "NotWellFormed, cause: Xml(MismatchedEnd)"),
-        ("<message><x:y/></message>", "not-well-formed", "NotWellFormed, cause: Xml(UnboundPrefix)"),
+        ("<message><xmlns:y/></message>", "not-well-formed", "NotWellFormed, cause: Xml(UnboundPrefix)"),
         ("text", "bad-format", "BadFormat, cause: Xml(StrayText)"),
         ("<message><body>\u{1}</body></message>", "not-well-formed", "NotWellFormed, cause: Xml(ForbiddenCharacter)"),
     ];
