@@ -293,6 +293,9 @@ fn devices_that_differ_by_case_only_are_told_apart() {
         let stanza = stanzas.iter().find(|stanza| stanza.starts_with("<message")).expect("a message");
         assert_eq!(attribute(stanza, "to"), Some(&*format!("romeo@xmpp.example{resource}")), "{gr}");
     }
+    presence(&mut world, "phone", "type='unavailable'");
+    let alone = writes(&mut world, "Phone", "normal", "");
+    assert!(alone.contains(";gr=Phone>"), "the other one has left: {alone}");
 }
 
 /// RFC 6121 section 8.5.3.2.1 for SIP users, whatever became of the device: page mode goes to the user, and his proxy knows
