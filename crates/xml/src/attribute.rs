@@ -1,7 +1,7 @@
 //! The attributes of a start tag, as they stand there.
 
 use crate::Error;
-use crate::framer::is_white_space;
+use crate::text::is_white_space;
 use memchr::memchr;
 
 /// The names and raw values of a tag whose content (between `<` and `>`) is `content`, behind its name of `name_len`

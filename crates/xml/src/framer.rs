@@ -1,5 +1,6 @@
 //! Where the stanzas of a stream begin and end, found without parsing them.
 
+use crate::text::is_white_space;
 use crate::{Error, Limits};
 use memchr::{memchr, memchr2};
 
@@ -409,11 +410,6 @@ fn check_declaration(bytes: &[u8]) -> Result<(), Error> {
         }
     }
     if version { Ok(()) } else { Err(Error::Declaration) }
-}
-
-/// The `S` production.
-pub(crate) fn is_white_space(octet: u8) -> bool {
-    matches!(octet, b' ' | b'\t' | b'\r' | b'\n')
 }
 
 #[cfg(test)]

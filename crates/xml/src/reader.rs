@@ -1,7 +1,9 @@
 //! A strict pull reader over one whole element.
 
 use crate::namespace::{Bindings, Bound};
-use crate::text::{append_cdata, append_text, attribute_value, check_characters, is_plain_value, split_name};
+use crate::text::{
+    append_cdata, append_text, attribute_value, check_characters, is_plain_value, is_white_space, split_name,
+};
 use crate::{Error, Limits, StreamNamespaces, attribute};
 use memchr::memchr;
 use quick_xml::parser::{ElementParser, Parser};
@@ -290,7 +292,7 @@ impl<'a, 'n> Reader<'a, 'n> {
         if self.header && empty {
             return Err(Error::Unclosed);
         }
-        let white_space = |octet: &u8| crate::framer::is_white_space(*octet);
+        let white_space = |octet: &u8| is_white_space(*octet);
         let name_len = content.as_bytes().iter().position(white_space).unwrap_or(content.len());
         let qualified = content.get(..name_len).unwrap_or_default();
         let (prefix, local) = split_name(qualified)?;
