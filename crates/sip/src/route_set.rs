@@ -40,7 +40,7 @@ impl RouteSet {
             let route = Uri::parse(uri).ok().filter(|uri| matches!(uri.scheme, Scheme::Sip | Scheme::Sips));
             let route = route.ok_or(RouteSetError::NotSip)?;
             if place == 0 && route.param("lr").is_none() {
-                set.strict = Some(request_uri(&route));
+                route.write_request_uri(set.strict.insert(Vec::new()));
             } else {
                 write_route(uri, &mut set.lines);
             }
@@ -87,23 +87,6 @@ fn write_route(uri: &[u8], out: &mut Vec<u8>) {
     print::line_end(out);
 }
 
-/// A route as a Request-URI: without what may not stand in one, the `method` parameter and the header part (19.1.1).
-fn request_uri(route: &Uri<'_>) -> Vec<u8> {
-    let end = route.raw.iter().position(|&byte| byte == b'?').unwrap_or(route.raw.len());
-    // A `;` of the user part is no parameter: parameters begin behind the host.
-    let params_len = if route.params.is_empty() { 0 } else { route.params.len() + 1 };
-    let mut uri = route.raw.get(..end - params_len).unwrap_or_default().to_vec();
-    for (name, value) in route.params().filter(|(name, _)| !name.eq_ignore_ascii_case(b"method")) {
-        uri.push(b';');
-        uri.extend_from_slice(name);
-        if let Some(value) = value {
-            uri.push(b'=');
-            uri.extend_from_slice(value);
-        }
-    }
-    uri
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,6 +113,7 @@ mod tests {
                 "Route: <sip:proxy2>\r\nRoute: <sip:proxy3;lr>\r\nRoute: <sip:proxy4>\r\nRoute: <sip:user@remoteua>\r\n",
             ),
             (&["sip:proxy1"], "sip:proxy1", "Route: <sip:user@remoteua>\r\n"),
+            (&["sip:a?b@h;method=x;y?Subject=c"], "sip:a?b@h;y", "Route: <sip:user@remoteua>\r\n"),
             // What no Request-URI may hold is left out; the same in another place stays.
             (
                 &["sip:a;method=x@[2001:db8::1]:5062;method=INVITE;maddr=192.0.2.1;x?Subject=a", "sip:b;method=INVITE"],

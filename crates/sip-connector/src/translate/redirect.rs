@@ -60,24 +60,9 @@ fn target(value: &[u8], allowed: &[DomainPattern]) -> Option<Target> {
         None => 1000,
         Some(value) => thousandths(value?)?,
     };
-    Some(Target { uri: without_method_and_headers(&uri), domain, lines: asked_for(&uri), q })
-}
-
-fn without_method_and_headers(uri: &Uri<'_>) -> Vec<u8> {
-    let mut written = Vec::with_capacity(uri.raw.len());
-    let headers = if uri.headers.is_empty() { 0 } else { uri.headers.len() + 1 };
-    let params = if uri.params.is_empty() { 0 } else { uri.params.len() + 1 };
-    let front = uri.raw.len().saturating_sub(headers + params);
-    written.extend_from_slice(uri.raw.get(..front).unwrap_or_default());
-    for (name, value) in uri.params().filter(|(name, _)| !name.eq_ignore_ascii_case(b"method")) {
-        written.push(b';');
-        written.extend_from_slice(name);
-        if let Some(value) = value {
-            written.push(b'=');
-            written.extend_from_slice(value);
-        }
-    }
-    written
+    let mut request_uri = Vec::with_capacity(uri.raw.len());
+    uri.write_request_uri(&mut request_uri);
+    Some(Target { uri: request_uri, domain, lines: asked_for(&uri), q })
 }
 
 /// The headers of a URI are escaped there, and stand unescaped in the request.

@@ -226,6 +226,22 @@ impl<'a> Uri<'a> {
         self.params().find(|(known, _)| same(known, name.as_bytes())).map(|(_, value)| value)
     }
 
+    /// Appends it as a Request-URI: without the `method` parameter and the headers, which may not stand in one (RFC 3261
+    /// section 19.1.1, table 1).
+    pub fn write_request_uri(&self, out: &mut Vec<u8>) {
+        let behind = |part: &[u8]| if part.is_empty() { 0 } else { part.len() + 1 };
+        let front = self.raw.len().saturating_sub(behind(self.params) + behind(self.headers));
+        out.extend_from_slice(self.raw.get(..front).unwrap_or_default());
+        for (name, value) in self.params().filter(|(name, _)| !name.eq_ignore_ascii_case(b"method")) {
+            out.push(b';');
+            out.extend_from_slice(name);
+            if let Some(value) = value {
+                out.push(b'=');
+                out.extend_from_slice(value);
+            }
+        }
+    }
+
     /// Whether both name the same resource, by the rules of RFC 3261 section 19.1.4. URIs of other schemes are the same
     /// if their bytes are; `tel:` by RFC 3966 section 4 (visual separators do not count).
     pub fn equivalent(&self, other: &Uri<'_>) -> bool {
