@@ -329,6 +329,10 @@ fn the_language_is_that_of_the_text_the_stanza_or_the_stream() {
         ),
         (stanza("<body xml:lang='fr'>a</body><body xml:lang='it'>b</body>"), "fr", "a"),
         (stanza("<body>a</body><body>b</body>"), "de", "a"),
+        // One that says nothing is not it, if there is another.
+        (stanza("<body/><body xml:lang='fr'>b</body>"), "fr", "b"),
+        (stanza("<body xml:lang='fr'> </body><body xml:lang='it'>b</body>"), "it", "b"),
+        (stanza("<body> </body><body xml:lang='fr'/>"), "de", " "),
     ] {
         let sent = request(&mut world, &text);
         assert_eq!(header(&sent, "Content-Language"), Some(language), "{text}");

@@ -165,8 +165,8 @@ pub fn urgency_word(urgency: Urgency) -> &'static str {
 }
 
 /// RFC 7572 table 1: the text with its language, and the subjects. An entity in `<e2e/>` is what is said (RFC 3923 section 8),
-/// and the body beside it is for those who do not know that. Of several bodies the one that is in the language of the stanza,
-/// which is what the sender writes in, else the first.
+/// and the body beside it is for those who do not know that. Of several bodies that say something the one that is in the
+/// language of the stanza, which is what the sender writes in, else the first.
 fn content<'a>(message: &Message<'a>) -> Result<Content<'a>, E2eError> {
     let subjects = message.subjects.iter().map(|subject| Subject {
         language: subject.lang.clone().or_else(|| message.lang.clone()),
@@ -183,5 +183,9 @@ fn content<'a>(message: &Message<'a>) -> Result<Content<'a>, E2eError> {
 
 fn best<'t, 'a>(texts: &'t Texts<'a>, own: Option<&str>) -> Option<&'t Localized<'a>> {
     let is_own = |text: &&Localized<'a>| text.lang.is_none() || text.lang.as_deref() == own;
-    texts.iter().find(is_own).or_else(|| texts.first())
+    let says = |text: &&Localized<'a>| !text.text.trim().is_empty();
+    match texts.iter().find(is_own).or_else(|| texts.first()) {
+        Some(text) if texts.len() > 1 && !says(&text) => texts.iter().find(says).or(Some(text)),
+        found => found,
+    }
 }
