@@ -18,7 +18,8 @@ pub struct Envelope<'a> {
     pub source_device: Option<Device<'a>>,
     /// The one device of the recipient that it is for; any of them where none is named.
     pub destination_device: Option<Cow<'a, str>>,
-    /// What its sender wants to be called (the formal name of `From` in RFC 3862). No decision rests on it.
+    /// What its sender wants to be called (the formal name of `From` in RFC 3862), as [`clean_name`] leaves it. No decision
+    /// rests on it.
     pub source_name: Option<Cow<'a, str>>,
     /// An identifier that its sender made unique in the world (XEP-0359).
     pub unique_id: Option<Cow<'a, str>>,

@@ -24,7 +24,7 @@ use crate::translate::address::{Party, Rules};
 use crate::translate::content::Recipient;
 use crate::translate::rich::Letterhead;
 use crate::translate::{content, device, envelope, status, thread};
-use cpim::{AcceptedBy, Admitted, Failure, Message, OperationKey, PresentationError, Reason, Status, clean_name};
+use cpim::{AcceptedBy, Admitted, Failure, Message, OperationKey, PresentationError, Reason, Status};
 use hashbrown::HashTable;
 use sip::endpoint::{Outcome, RequestParts, SendError};
 use sip::wire::headers::NameAddr;
@@ -200,7 +200,7 @@ impl Outgoing {
             None => self.rules.write_native(destination, bytes),
         }
         let uri_end = bytes.len();
-        if let Some(name) = message.envelope.source_name.as_deref().and_then(clean_name) {
+        if let Some(name) = message.envelope.source_name.as_deref() {
             quoted_string(name.as_bytes(), bytes);
             bytes.push(b' ');
         }
