@@ -312,6 +312,8 @@ impl World {
         if self.stream == Some(stream) {
             self.stream = None;
         }
+        // The gateway may have given up a connection that nobody answered.
+        self.connects.retain(|ordered| *ordered != stream);
         self.close_input(stream, CloseCause::Ours);
         Some(stream)
     }
