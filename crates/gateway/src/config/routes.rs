@@ -217,11 +217,17 @@ pub(super) fn warn(sip: &Sip, domains: &[Domain], warnings: &mut Vec<String>) {
 /// `udp:HOST:PORT`, `tcp:HOST:PORT` or a SIP URI.
 fn next_hop(value: &Value) -> Result<NextHop, String> {
     let spelled = values::text(value)?;
-    if spelled.starts_with("sip:") {
-        return follow(spelled);
+    let hop = if spelled.starts_with("sip:") {
+        follow(spelled)?
+    } else {
+        let (transport, target) = values::sip_target(value)?;
+        NextHop { transport, target }
+    };
+    match hop.target.parse::<SocketAddr>().map(|address| address.ip().to_canonical()) {
+        Ok(address) if address.is_unspecified() => Err(format!("{address} is no address that anybody has")),
+        Ok(address) if address.is_multicast() => Err(format!("{address} is a group: one next hop has to answer")),
+        _ => Ok(hop),
     }
-    let (transport, target) = values::sip_target(value)?;
-    Ok(NextHop { transport, target })
 }
 
 /// Where a SIP URI leads.
