@@ -5,21 +5,18 @@
 //! binding (the -PLUS mechanisms) is not offered.
 
 pub mod client;
+mod credentials;
+
+pub use credentials::{BadPassword, Credentials, ITERATIONS};
 
 use crate::jid::{normal_local, same_jid};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use hmac::{Hmac, Mac};
-use sha1::Sha1;
-use sha2::{Digest, Sha256};
+use credentials::{Hash, Verifier, prepare_password};
 use std::borrow::Cow;
-use std::fmt;
 use subtle::ConstantTimeEq;
 use turn::Minter;
-use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
-
-/// Iterations for new verifiers: the least that RFC 5802 5.1 and RFC 7677 3 recommend.
-pub const ITERATIONS: u32 = 4096;
+use zeroize::Zeroizing;
 
 /// Longest message of a client that is looked at.
 const MESSAGE_MAX: usize = 4096;
@@ -84,80 +81,6 @@ impl Failure {
             Failure::InvalidMechanism => "invalid-mechanism",
             Failure::MalformedRequest => "malformed-request",
             Failure::NotAuthorized => "not-authorized",
-        }
-    }
-}
-
-/// A password that SASLprep refuses, or an empty one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the password is empty or has characters that SASLprep forbids")]
-pub struct BadPassword;
-
-/// What a server keeps of a password (RFC 5802 9): enough to check it, not enough to use it.
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-pub struct Credentials {
-    sha256: Verifier,
-    sha1: Verifier,
-}
-
-#[derive(Clone, Zeroize, ZeroizeOnDrop)]
-struct Verifier {
-    salt: Vec<u8>,
-    iterations: u32,
-    stored_key: Vec<u8>,
-    server_key: Vec<u8>,
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Credentials(..)")
-    }
-}
-
-impl Credentials {
-    /// Salts and hashes a password after SASLprep (RFC 4013). The salt wants to be unguessable and different for each user.
-    pub fn from_password(password: &str, salt: &[u8], iterations: u32) -> Result<Self, BadPassword> {
-        let password = prepare_password(password).ok_or(BadPassword)?;
-        Ok(Self::derive(password.as_bytes(), salt, iterations))
-    }
-
-    fn derive(password: &[u8], salt: &[u8], iterations: u32) -> Self {
-        let verifier = |hash| Verifier::derive(hash, password, salt, iterations);
-        Self { sha256: verifier(Hash::Sha256), sha1: verifier(Hash::Sha1) }
-    }
-
-    /// Verifiers that no password fits, for a user who is not there: the answers look the same each time the same name
-    /// is tried, and as for a user who is (RFC 5802 9 would otherwise tell who has an account).
-    fn decoy(user: &str, minter: &Minter) -> Self {
-        let salt = minter.keyed(&[b"sasl salt", user.as_bytes()]).to_le_bytes();
-        let verifier = |length| Verifier {
-            salt: salt.to_vec(),
-            iterations: ITERATIONS,
-            // No key has this length, so nothing compares equal to it.
-            stored_key: vec![0; length + 1],
-            server_key: vec![0; length],
-        };
-        Self { sha256: verifier(32), sha1: verifier(20) }
-    }
-
-    fn verifier(&self, hash: Hash) -> &Verifier {
-        match hash {
-            Hash::Sha256 => &self.sha256,
-            Hash::Sha1 => &self.sha1,
-        }
-    }
-}
-
-impl Verifier {
-    /// RFC 5802 3: SaltedPassword, ClientKey, StoredKey, ServerKey.
-    fn derive(hash: Hash, password: &[u8], salt: &[u8], iterations: u32) -> Self {
-        let salted = hash.salted_password(password, salt, iterations);
-        let client_key = Zeroizing::new(hash.hmac(&salted, &[b"Client Key"]));
-        Self {
-            salt: salt.to_vec(),
-            iterations,
-            stored_key: hash.digest(&client_key),
-            server_key: hash.hmac(&salted, &[b"Server Key"]),
         }
     }
 }
@@ -399,11 +322,6 @@ fn user_name(name: &str) -> Option<String> {
     normal_local(&prepared).ok().map(Cow::into_owned)
 }
 
-fn prepare_password(password: &str) -> Option<Zeroizing<String>> {
-    let prepared = stringprep::saslprep(password).ok()?;
-    (!prepared.is_empty()).then(|| Zeroizing::new(prepared.into_owned()))
-}
-
 /// `saslname` of RFC 5802 7: `=2C` and `=3D`, and no other `=`.
 fn saslname(text: &str) -> Option<String> {
     if text.is_empty() || text.contains('\0') {
@@ -426,50 +344,6 @@ fn saslname(text: &str) -> Option<String> {
 /// `attr-val` of RFC 5802 7; unknown ones are ignored where they may stand, mandatory ones ("m") are refused.
 fn is_attribute(text: &str) -> bool {
     matches!(text.as_bytes(), [name, b'=', _, ..] if name.is_ascii_alphabetic() && *name != b'm')
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Hash {
-    Sha256,
-    Sha1,
-}
-
-impl Hash {
-    fn digest(self, message: &[u8]) -> Vec<u8> {
-        match self {
-            Hash::Sha256 => Sha256::digest(message).to_vec(),
-            Hash::Sha1 => Sha1::digest(message).to_vec(),
-        }
-    }
-
-    fn hmac(self, key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-        fn run<M: Mac + hmac::digest::KeyInit>(key: &[u8], parts: &[&[u8]]) -> Vec<u8> {
-            let mut mac = <M as Mac>::new_from_slice(key).expect("HMAC takes keys of any length");
-            for part in parts {
-                mac.update(part);
-            }
-            mac.finalize().into_bytes().to_vec()
-        }
-        match self {
-            Hash::Sha256 => run::<Hmac<Sha256>>(key, parts),
-            Hash::Sha1 => run::<Hmac<Sha1>>(key, parts),
-        }
-    }
-
-    fn salted_password(self, password: &[u8], salt: &[u8], iterations: u32) -> Zeroizing<Vec<u8>> {
-        match self {
-            Hash::Sha256 => {
-                let mut salted = Zeroizing::new(vec![0; 32]);
-                pbkdf2::pbkdf2_hmac::<Sha256>(password, salt, iterations, &mut salted);
-                salted
-            }
-            Hash::Sha1 => {
-                let mut salted = Zeroizing::new(vec![0; 20]);
-                pbkdf2::pbkdf2_hmac::<Sha1>(password, salt, iterations, &mut salted);
-                salted
-            }
-        }
-    }
 }
 
 #[cfg(test)]
