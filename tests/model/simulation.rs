@@ -531,6 +531,7 @@ impl Simulation {
                 Action::Close { stream } => self.after(5, Event::Gone { stream, cause: CloseCause::Ours }),
                 Action::Write { stream } => written = Some(stream),
                 Action::StartTls { .. } => panic!("the gateway never accepts TLS"),
+                Action::Commit { .. } | Action::Load { .. } => panic!("this gateway keeps nothing"),
             }
         }
         self.engine.output().end_turn();

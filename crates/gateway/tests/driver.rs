@@ -8,7 +8,9 @@ use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
-use turn::{CloseCause, Input, Machine, Output, SocketId, StreamId, Target};
+use turn::{
+    Batch, CloseCause, Input, Machine, Output, Query, SocketId, StoreFailure, StreamId, TableId, Target, Ticket,
+};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -22,6 +24,10 @@ enum Told {
     Received(StreamId, Vec<u8>),
     Secured(StreamId),
     Closed(StreamId, CloseCause),
+    Committed(Ticket),
+    CommitFailed(Ticket, StoreFailure),
+    Loaded(Ticket),
+    LoadFailed(Ticket, StoreFailure),
     Timeout,
     Drained,
 }
@@ -55,6 +61,10 @@ impl Machine for Probe {
             Input::Received { stream, data } => Told::Received(stream, data.to_vec()),
             Input::Secured { stream } => Told::Secured(stream),
             Input::Closed { stream, cause } => Told::Closed(stream, cause),
+            Input::Committed { ticket } => Told::Committed(ticket),
+            Input::CommitFailed { ticket, failure } => Told::CommitFailed(ticket, failure),
+            Input::Loaded { ticket, .. } => Told::Loaded(ticket),
+            Input::LoadFailed { ticket, failure } => Told::LoadFailed(ticket, failure),
         };
         if let (Told::Datagram(bytes), Input::Datagram { socket, peer, .. }) = (&told, &input) {
             let (socket, peer, bytes) = (*socket, *peer, bytes.clone());
@@ -153,6 +163,25 @@ fn patient(stream: TcpStream) -> TcpStream {
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     stream.set_write_timeout(Some(PATIENCE)).unwrap();
     stream
+}
+
+#[test]
+fn a_machine_without_a_store_is_told_that_it_is_broken() {
+    let mut wiring = Wiring::new("test");
+    let address = datagrams(&mut wiring);
+    let (machine, told) = probe(|_, told, output| {
+        if let Told::Datagram(_) = told {
+            output.commit(Batch::default());
+            output.load(Query { table: TableId(1), prefix: Vec::new(), after: None, limit: 1 });
+        }
+        0
+    });
+    let bench = Bench::run(machine, told, wiring);
+    UdpSocket::bind(loopback()).unwrap().send_to(b"order", address).unwrap();
+    assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
+    assert_eq!(bench.next(), Told::CommitFailed(Ticket(1), StoreFailure::Broken));
+    assert_eq!(bench.next(), Told::LoadFailed(Ticket(2), StoreFailure::Broken));
+    assert_eq!(bench.end(Control::Stop), Ended::Stopped);
 }
 
 #[test]

@@ -95,7 +95,11 @@ impl Stack {
                 self.endpoint.handle_closed(stream);
                 (0, None)
             }
-            Input::Secured { .. } => (0, None),
+            Input::Secured { .. }
+            | Input::Committed { .. }
+            | Input::CommitFailed { .. }
+            | Input::Loaded { .. }
+            | Input::LoadFailed { .. } => (0, None),
         }
     }
 

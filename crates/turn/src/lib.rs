@@ -13,6 +13,7 @@ mod ids;
 mod output;
 mod pool;
 mod recent;
+mod store;
 mod wheel;
 
 pub use calendar::Calendar;
@@ -20,6 +21,7 @@ pub use ids::{Minter, Seed, base32};
 pub use output::{Action, Output, StreamId, Target};
 pub use pool::Pool;
 pub use recent::Recent;
+pub use store::{Batch, ChangeId, Query, StoreFailure, StoredRow, TableId, Ticket};
 pub use wheel::Wheel;
 
 use std::net::SocketAddr;
@@ -85,6 +87,34 @@ pub enum Input<'a> {
         stream: StreamId,
         /// Why, for the log.
         cause: CloseCause,
+    },
+    /// A batch is durable.
+    Committed {
+        /// That of the [`Action::Commit`].
+        ticket: Ticket,
+    },
+    /// A batch is not and will not be durable, and neither is any part of it.
+    CommitFailed {
+        /// That of the [`Action::Commit`].
+        ticket: Ticket,
+        /// Why.
+        failure: StoreFailure,
+    },
+    /// What was found for a query.
+    Loaded {
+        /// That of the [`Action::Load`].
+        ticket: Ticket,
+        /// The rows, as many as were asked for or there are.
+        rows: &'a [StoredRow],
+        /// There are more behind them.
+        more: bool,
+    },
+    /// A query could not be answered.
+    LoadFailed {
+        /// That of the [`Action::Load`].
+        ticket: Ticket,
+        /// Why.
+        failure: StoreFailure,
     },
 }
 

@@ -1,6 +1,6 @@
 //! What leaves at the end of a turn: datagrams in one arena, bytes of streams in one buffer each, and orders.
 
-use crate::SocketId;
+use crate::{Batch, Query, SocketId, Ticket};
 use slotmap::SlotMap;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -54,6 +54,18 @@ pub enum Action {
         /// The stream.
         stream: StreamId,
     },
+    /// Make the batch that [`Output::take_batch`] gives durable; answered by `Input::Committed` or `Input::CommitFailed`.
+    /// Batches become durable in the order of their tickets.
+    Commit {
+        /// Names the batch.
+        ticket: Ticket,
+    },
+    /// Answer the query that [`Output::take_query`] gives, with all batches ordered before; answered by `Input::Loaded` or
+    /// `Input::LoadFailed`.
+    Load {
+        /// Names the query.
+        ticket: Ticket,
+    },
 }
 
 const _: () = assert!(std::mem::size_of::<Action>() <= 64);
@@ -76,6 +88,11 @@ pub struct Output {
     arena: Vec<u8>,
     actions: VecDeque<Action>,
     streams: SlotMap<StreamId, Buffer>,
+    batches: VecDeque<(Ticket, Batch)>,
+    queries: VecDeque<(Ticket, Query)>,
+    tickets: u64,
+    /// What is appended to the log of the turns before this turn's orders are carried out.
+    log: Vec<u8>,
 }
 
 /// The arena shrinks back to this after a turn that made it larger.
@@ -142,7 +159,49 @@ impl Output {
         }
     }
 
+    /// Orders a batch to be made durable.
+    pub fn commit(&mut self, batch: Batch) -> Ticket {
+        let ticket = self.ticket();
+        self.batches.push_back((ticket, batch));
+        self.actions.push_back(Action::Commit { ticket });
+        ticket
+    }
+
+    /// Orders rows.
+    pub fn load(&mut self, query: Query) -> Ticket {
+        let ticket = self.ticket();
+        self.queries.push_back((ticket, query));
+        self.actions.push_back(Action::Load { ticket });
+        ticket
+    }
+
+    fn ticket(&mut self) -> Ticket {
+        self.tickets += 1;
+        Ticket(self.tickets)
+    }
+
+    /// The log of the turns, to append to: whatever is in it is with the system before anything else of this turn leaves, so
+    /// that it outlives the process, though not a loss of power.
+    pub fn log(&mut self) -> &mut Vec<u8> {
+        &mut self.log
+    }
+
     // What the driver calls.
+
+    /// What this turn adds to the log of the turns; [`end_turn`](Self::end_turn) forgets it.
+    pub fn logged(&self) -> &[u8] {
+        &self.log
+    }
+
+    /// The batch of an [`Action::Commit`], which is taken once.
+    pub fn take_batch(&mut self, ticket: Ticket) -> Option<Batch> {
+        take(&mut self.batches, ticket)
+    }
+
+    /// The query of an [`Action::Load`], which is taken once.
+    pub fn take_query(&mut self, ticket: Ticket) -> Option<Query> {
+        take(&mut self.queries, ticket)
+    }
 
     /// The next order.
     pub fn poll_action(&mut self) -> Option<Action> {
@@ -185,6 +244,8 @@ impl Output {
         debug_assert!(!self.actions.iter().any(|action| matches!(action, Action::SendDatagram { .. })));
         self.arena.clear();
         self.arena.shrink_to(ARENA_KEPT);
+        self.log.clear();
+        self.log.shrink_to(ARENA_KEPT);
     }
 
     /// Forgets a stream. The driver calls it after the machine has seen `Input::Closed`.
@@ -198,9 +259,38 @@ impl Output {
     }
 }
 
+fn take<T>(orders: &mut VecDeque<(Ticket, T)>, ticket: Ticket) -> Option<T> {
+    let place = orders.iter().position(|&(other, _)| other == ticket)?;
+    orders.remove(place).map(|(_, order)| order)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::TableId;
+
+    #[test]
+    fn orders_for_the_store_are_taken_once() {
+        let mut output = Output::new();
+        let mut batch = Batch::default();
+        batch.delete(TableId(1), b"key");
+        let query = Query { table: TableId(1), prefix: Vec::new(), after: None, limit: 1 };
+        let (commit, load) = (output.commit(batch), output.load(query.clone()));
+        assert_eq!(output.poll_action(), Some(Action::Commit { ticket: commit }));
+        assert_eq!(output.poll_action(), Some(Action::Load { ticket: load }));
+        assert_eq!(output.take_batch(commit).map(|batch| batch.len()), Some(1));
+        assert_eq!(output.take_query(load), Some(query));
+        assert!(output.take_batch(commit).is_none() && output.take_query(load).is_none());
+    }
+
+    #[test]
+    fn the_log_is_that_of_one_turn() {
+        let mut output = Output::new();
+        output.log().extend_from_slice(b"said");
+        assert_eq!(output.logged(), b"said");
+        output.end_turn();
+        assert_eq!(output.logged(), b"");
+    }
 
     #[test]
     fn one_write_per_stream_and_turn() {

@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use turn::{Action, CloseCause, Input, Output, SocketId, StreamId, Target};
+use turn::{Action, CloseCause, Input, Output, SocketId, StoreFailure, StreamId, Target, Ticket};
 
 /// At most so many datagrams of one socket enter a turn,
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -80,6 +80,8 @@ pub(super) struct Cell {
     unreachable: Vec<(SocketId, SocketAddr)>,
     /// Streams that are to be written to although the machine wrote nothing new.
     unfinished: Vec<StreamId>,
+    /// Orders for a store, of which there is none; `true` for a batch. The machine is told at the beginning of the next turn.
+    unstored: Vec<(Ticket, bool)>,
     /// The machine had an input in this turn.
     touched: bool,
     counters: Counters,
@@ -121,6 +123,7 @@ impl Cell {
             gone: VecDeque::new(),
             unreachable: Vec::new(),
             unfinished: Vec::new(),
+            unstored: Vec::new(),
             // A machine may order something before its first input.
             touched: true,
             counters: Counters::default(),
@@ -150,7 +153,7 @@ impl Cell {
 
     /// Whether a turn has something to do without any socket being ready.
     pub(super) fn has_work(&self) -> bool {
-        !self.gone.is_empty() || !self.unreachable.is_empty() || self.touched
+        !self.gone.is_empty() || !self.unreachable.is_empty() || !self.unstored.is_empty() || self.touched
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -187,6 +190,14 @@ impl Cell {
         for (socket, peer) in std::mem::take(&mut self.unreachable) {
             self.counters.unreachable += 1;
             self.feed(now, Input::Unreachable { socket, peer });
+        }
+        for (ticket, is_batch) in std::mem::take(&mut self.unstored) {
+            let failure = StoreFailure::Broken;
+            let told = match is_batch {
+                true => Input::CommitFailed { ticket, failure },
+                false => Input::LoadFailed { ticket, failure },
+            };
+            self.feed(now, told);
         }
         while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             match self.timers.pop() {
@@ -447,7 +458,16 @@ impl Cell {
                 }
             }
             Action::Close { stream } => self.close(now, stream),
+            Action::Commit { ticket } | Action::Load { ticket } => self.order(ticket, &action),
         }
+    }
+
+    /// A machine that was given no store has one that is broken.
+    fn order(&mut self, ticket: Ticket, action: &Action) {
+        let output = self.machine.output();
+        let (batch, query) = (output.take_batch(ticket), output.take_query(ticket));
+        debug_assert!(batch.is_some() != query.is_some(), "{action:?} orders one thing");
+        self.unstored.push((ticket, batch.is_some()));
     }
 
     fn connect(&mut self, stream: StreamId, target: Target) {

@@ -488,6 +488,8 @@ impl Machine for SipDomain {
                 self.settle();
             }
             Input::Connected { .. } | Input::Secured { .. } => {}
+            // It keeps nothing.
+            Input::Committed { .. } | Input::CommitFailed { .. } | Input::Loaded { .. } | Input::LoadFailed { .. } => {}
         }
         consumed
     }

@@ -315,6 +315,8 @@ impl Machine for XmppDomain {
                 0
             }
             Input::Datagram { .. } | Input::Unreachable { .. } | Input::Connected { .. } => 0,
+            // It keeps nothing.
+            Input::Committed { .. } | Input::CommitFailed { .. } | Input::Loaded { .. } | Input::LoadFailed { .. } => 0,
         };
         self.settle();
         consumed
