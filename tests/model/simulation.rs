@@ -531,7 +531,9 @@ impl Simulation {
                 Action::Close { stream } => self.after(5, Event::Gone { stream, cause: CloseCause::Ours }),
                 Action::Write { stream } => written = Some(stream),
                 Action::StartTls { .. } => panic!("the gateway never accepts TLS"),
-                Action::Commit { .. } | Action::Load { .. } => panic!("this gateway keeps nothing"),
+                Action::Commit { .. } | Action::Load { .. } | Action::HandOver { .. } => {
+                    panic!("this gateway keeps nothing")
+                }
             }
         }
         self.engine.output().end_turn();

@@ -201,7 +201,9 @@ impl World {
                     self.drain_sip(stream);
                 }
                 Action::StartTls { .. } => panic!("the gateway never accepts TLS"),
-                Action::Commit { .. } | Action::Load { .. } => panic!("this gateway keeps nothing"),
+                Action::Commit { .. } | Action::Load { .. } | Action::HandOver { .. } => {
+                    panic!("this gateway keeps nothing")
+                }
             }
         }
         self.engine.output().end_turn();

@@ -337,6 +337,7 @@ impl Machine for Engine {
                 self.on_input(now, true, input)
             }
             Input::Committed { .. } | Input::CommitFailed { .. } | Input::Loaded { .. } | Input::LoadFailed { .. } => 0,
+            Input::HandedOver { .. } | Input::HandOverFailed { .. } => 0,
             Input::Connected { stream, .. } | Input::Secured { stream } | Input::Closed { stream, .. } => {
                 self.on_input(now, self.sip.has_stream(stream), input)
             }

@@ -9,7 +9,7 @@ use std::sync::{Arc, mpsc};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 use turn::{
-    Batch, CloseCause, Input, Machine, Output, Query, SocketId, StoreFailure, StreamId, TableId, Target, Ticket,
+    Batch, CloseCause, Input, Letter, Machine, Output, Query, SocketId, StoreFailure, StreamId, TableId, Target, Ticket,
 };
 
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -28,6 +28,8 @@ enum Told {
     CommitFailed(Ticket, StoreFailure),
     Loaded(Ticket),
     LoadFailed(Ticket, StoreFailure),
+    HandedOver(Ticket),
+    HandOverFailed(Ticket),
     Timeout,
     Drained,
 }
@@ -65,6 +67,8 @@ impl Machine for Probe {
             Input::CommitFailed { ticket, failure } => Told::CommitFailed(ticket, failure),
             Input::Loaded { ticket, .. } => Told::Loaded(ticket),
             Input::LoadFailed { ticket, failure } => Told::LoadFailed(ticket, failure),
+            Input::HandedOver { ticket } => Told::HandedOver(ticket),
+            Input::HandOverFailed { ticket } => Told::HandOverFailed(ticket),
         };
         if let (Told::Datagram(bytes), Input::Datagram { socket, peer, .. }) = (&told, &input) {
             let (socket, peer, bytes) = (*socket, *peer, bytes.clone());
@@ -181,6 +185,36 @@ fn a_machine_without_a_store_is_told_that_it_is_broken() {
     assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
     assert_eq!(bench.next(), Told::CommitFailed(Ticket(1), StoreFailure::Broken));
     assert_eq!(bench.next(), Told::LoadFailed(Ticket(2), StoreFailure::Broken));
+    assert_eq!(bench.end(Control::Stop), Ended::Stopped);
+}
+
+/// What Romeo does not get.
+fn letter() -> Letter {
+    Letter {
+        id: "1".into(),
+        source: "juliet@sip.example".into(),
+        destination: "romeo@xmpp.example".into(),
+        arrived: None,
+        reason: "too late",
+        content_type: b"text/plain".to_vec(),
+        content: b"Wherefore art thou?".to_vec(),
+    }
+}
+
+#[test]
+fn nobody_takes_a_letter_where_nothing_is_configured() {
+    let mut wiring = Wiring::new("test");
+    let address = datagrams(&mut wiring);
+    let (machine, told) = probe(|_, told, output| {
+        if let Told::Datagram(_) = told {
+            output.hand_over(letter());
+        }
+        0
+    });
+    let bench = Bench::run(machine, told, wiring);
+    UdpSocket::bind(loopback()).unwrap().send_to(b"order", address).unwrap();
+    assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
+    assert_eq!(bench.next(), Told::HandOverFailed(Ticket(1)));
     assert_eq!(bench.end(Control::Stop), Ended::Stopped);
 }
 

@@ -99,7 +99,9 @@ impl Stack {
             | Input::Committed { .. }
             | Input::CommitFailed { .. }
             | Input::Loaded { .. }
-            | Input::LoadFailed { .. } => (0, None),
+            | Input::LoadFailed { .. }
+            | Input::HandedOver { .. }
+            | Input::HandOverFailed { .. } => (0, None),
         }
     }
 

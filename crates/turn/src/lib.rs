@@ -10,6 +10,7 @@
 
 mod calendar;
 mod ids;
+mod letter;
 mod output;
 mod pool;
 mod recent;
@@ -18,6 +19,7 @@ mod wheel;
 
 pub use calendar::Calendar;
 pub use ids::{Minter, Seed, base32};
+pub use letter::Letter;
 pub use output::{Action, Output, StreamId, Target};
 pub use pool::Pool;
 pub use recent::Recent;
@@ -115,6 +117,16 @@ pub enum Input<'a> {
         ticket: Ticket,
         /// Why.
         failure: StoreFailure,
+    },
+    /// A letter is in other hands, and stays there whatever becomes of the machine.
+    HandedOver {
+        /// That of the [`Action::HandOver`].
+        ticket: Ticket,
+    },
+    /// Nobody took a letter. It may be handed over again later; some of it may have been put down all the same.
+    HandOverFailed {
+        /// That of the [`Action::HandOver`].
+        ticket: Ticket,
     },
 }
 

@@ -1,6 +1,6 @@
 //! What leaves at the end of a turn: datagrams in one arena, bytes of streams in one buffer each, and orders.
 
-use crate::{Batch, Query, SocketId, Ticket};
+use crate::{Batch, Letter, Query, SocketId, Ticket};
 use slotmap::SlotMap;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -66,6 +66,12 @@ pub enum Action {
         /// Names the query.
         ticket: Ticket,
     },
+    /// Put the letter that [`Output::take_letter`] gives into the hands of whoever looks after the gateway; answered by
+    /// `Input::HandedOver` or `Input::HandOverFailed`, which may take minutes. Letters overtake each other.
+    HandOver {
+        /// Names the letter.
+        ticket: Ticket,
+    },
 }
 
 const _: () = assert!(std::mem::size_of::<Action>() <= 64);
@@ -90,6 +96,7 @@ pub struct Output {
     streams: SlotMap<StreamId, Buffer>,
     batches: VecDeque<(Ticket, Batch)>,
     queries: VecDeque<(Ticket, Query)>,
+    letters: VecDeque<(Ticket, Letter)>,
     tickets: u64,
     /// What is appended to the log of the turns before this turn's orders are carried out.
     log: Vec<u8>,
@@ -175,6 +182,14 @@ impl Output {
         ticket
     }
 
+    /// Orders a letter to be handed over.
+    pub fn hand_over(&mut self, letter: Letter) -> Ticket {
+        let ticket = self.ticket();
+        self.letters.push_back((ticket, letter));
+        self.actions.push_back(Action::HandOver { ticket });
+        ticket
+    }
+
     fn ticket(&mut self) -> Ticket {
         self.tickets += 1;
         Ticket(self.tickets)
@@ -201,6 +216,11 @@ impl Output {
     /// The query of an [`Action::Load`], which is taken once.
     pub fn take_query(&mut self, ticket: Ticket) -> Option<Query> {
         take(&mut self.queries, ticket)
+    }
+
+    /// The letter of an [`Action::HandOver`], which is taken once.
+    pub fn take_letter(&mut self, ticket: Ticket) -> Option<Letter> {
+        take(&mut self.letters, ticket)
     }
 
     /// The next order.
@@ -281,6 +301,24 @@ mod tests {
         assert_eq!(output.take_batch(commit).map(|batch| batch.len()), Some(1));
         assert_eq!(output.take_query(load), Some(query));
         assert!(output.take_batch(commit).is_none() && output.take_query(load).is_none());
+    }
+
+    #[test]
+    fn letters_are_taken_once() {
+        let mut output = Output::new();
+        let letter = Letter {
+            id: "1".into(),
+            source: "juliet@example.com".into(),
+            destination: "romeo@example.net".into(),
+            arrived: None,
+            reason: "too late",
+            content_type: b"text/plain".to_vec(),
+            content: b"Wherefore art thou?".to_vec(),
+        };
+        let ticket = output.hand_over(letter.clone());
+        assert_eq!(output.poll_action(), Some(Action::HandOver { ticket }));
+        assert_eq!(output.take_letter(ticket), Some(letter));
+        assert_eq!(output.take_letter(ticket), None);
     }
 
     #[test]

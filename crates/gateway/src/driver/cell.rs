@@ -82,6 +82,8 @@ pub(super) struct Cell {
     unfinished: Vec<StreamId>,
     /// Orders for a store, of which there is none; `true` for a batch. The machine is told at the beginning of the next turn.
     unstored: Vec<(Ticket, bool)>,
+    /// Letters that nobody took; the machine is told likewise.
+    refused_letters: Vec<Ticket>,
     /// The machine had an input in this turn.
     touched: bool,
     counters: Counters,
@@ -124,6 +126,7 @@ impl Cell {
             unreachable: Vec::new(),
             unfinished: Vec::new(),
             unstored: Vec::new(),
+            refused_letters: Vec::new(),
             // A machine may order something before its first input.
             touched: true,
             counters: Counters::default(),
@@ -153,7 +156,9 @@ impl Cell {
 
     /// Whether a turn has something to do without any socket being ready.
     pub(super) fn has_work(&self) -> bool {
-        !self.gone.is_empty() || !self.unreachable.is_empty() || !self.unstored.is_empty() || self.touched
+        let told = self.gone.is_empty() && self.unreachable.is_empty();
+        let answered = self.unstored.is_empty() && self.refused_letters.is_empty();
+        !told || !answered || self.touched
     }
 
     pub(super) fn deadline(&self) -> Option<Instant> {
@@ -198,6 +203,9 @@ impl Cell {
                 false => Input::LoadFailed { ticket, failure },
             };
             self.feed(now, told);
+        }
+        for ticket in std::mem::take(&mut self.refused_letters) {
+            self.feed(now, Input::HandOverFailed { ticket });
         }
         while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now) {
             match self.timers.pop() {
@@ -459,6 +467,12 @@ impl Cell {
             }
             Action::Close { stream } => self.close(now, stream),
             Action::Commit { ticket } | Action::Load { ticket } => self.order(ticket, &action),
+            Action::HandOver { ticket } => {
+                let letter = self.machine.output().take_letter(ticket);
+                debug_assert!(letter.is_some(), "{ticket:?} names a letter");
+                // There is nobody to take it.
+                self.refused_letters.push(ticket);
+            }
         }
     }
 

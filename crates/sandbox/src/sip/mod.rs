@@ -490,6 +490,7 @@ impl Machine for SipDomain {
             Input::Connected { .. } | Input::Secured { .. } => {}
             // It keeps nothing.
             Input::Committed { .. } | Input::CommitFailed { .. } | Input::Loaded { .. } | Input::LoadFailed { .. } => {}
+            Input::HandedOver { .. } | Input::HandOverFailed { .. } => {}
         }
         consumed
     }

@@ -317,6 +317,7 @@ impl Machine for XmppDomain {
             Input::Datagram { .. } | Input::Unreachable { .. } | Input::Connected { .. } => 0,
             // It keeps nothing.
             Input::Committed { .. } | Input::CommitFailed { .. } | Input::Loaded { .. } | Input::LoadFailed { .. } => 0,
+            Input::HandedOver { .. } | Input::HandOverFailed { .. } => 0,
         };
         self.settle();
         consumed
