@@ -96,6 +96,7 @@ pub fn settings() -> engine::Settings {
         // 2026-11-20T19:00:00Z
         made_at: SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(1_795_201_200)),
         redact_addresses: false,
+        journal: engine::journal::Settings::default(),
     }
 }
 

@@ -25,6 +25,20 @@ pub struct Envelope<'a> {
     pub unique_id: Option<Cow<'a, str>>,
     /// How soon it wants to be read.
     pub urgency: Option<Urgency>,
+    /// What its sender allows to those who hold it on the way.
+    pub keeping: Keeping,
+}
+
+/// Where a message may be kept by whoever cannot hand it on at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Keeping {
+    /// Wherever policy wants.
+    #[default]
+    Anywhere,
+    /// Until it is delivered or too old, and no longer (XEP-0334 section 4.1).
+    NotForGood,
+    /// Nowhere (XEP-0334 section 4.2; `Store` of XEP-0131).
+    Nowhere,
 }
 
 /// A conversation (RFC 6121 section 5.2.5): opaque, compared octet by octet.

@@ -38,7 +38,7 @@ pub use accepts::{AcceptedBy, Accepts, NotAType};
 pub use content::{Alternative, Content, Disposition, MediaType, Subject, Subjects, is_for_show, is_language_tag};
 pub use domain::canonical_domain;
 pub use durations::Durations;
-pub use envelope::{Device, Envelope, Thread, Urgency, clean_name};
+pub use envelope::{Device, Envelope, Keeping, Thread, Urgency, clean_name};
 pub use mark::{Mark, Marker, Provenance};
 pub use message::{
     Failure, Incoming, InstantInbox, MaxForwards, Message, Origin, PeerId, Proof, Reason, Response, Side, Status,

@@ -42,6 +42,11 @@ pub struct Admitted<'a> {
     pub message: Message<'a>,
     /// What its identifier on the far wire begins with.
     pub mark: Mark,
+    /// Somebody keeps a copy of it until its fate is known, and takes it back where its destination is away: what waits for
+    /// the same destination behind it is given back with it, so that its order is kept.
+    pub held: bool,
+    /// It was kept when its destination was away, and comes late: whoever reads it is told when it was written.
+    pub stored: bool,
 }
 
 /// The one response of an operation, on its way back.
@@ -93,6 +98,8 @@ struct InFlight {
     origin: Side,
     near: u64,
     since: Instant,
+    /// Its response was given, and its fate is open all the same.
+    answered: bool,
 }
 
 /// Admits messages, remembers where their responses go, and gives each exactly one.
@@ -100,6 +107,8 @@ pub struct Relay {
     settings: Settings,
     marker: Marker,
     in_flight: SlotMap<OperationKey, InFlight>,
+    /// How many of them were answered.
+    answered: usize,
     /// Deadlines in their order, which is also the order in which they were set.
     deadlines: VecDeque<(Instant, OperationKey)>,
     counters: Counters,
@@ -112,6 +121,7 @@ impl Relay {
             settings,
             marker: Marker::new(minter.derive("mark")),
             in_flight: SlotMap::with_key(),
+            answered: 0,
             deadlines: VecDeque::new(),
             counters: Counters::default(),
         }
@@ -134,7 +144,8 @@ impl Relay {
             }
         };
         let mark = self.marker.mark(&message.trans_id, pass, &message.source.0, &message.destination.0);
-        let row = InFlight { trans_id: message.trans_id.clone(), origin: origin.side, near, since: now };
+        let row =
+            InFlight { trans_id: message.trans_id.clone(), origin: origin.side, near, since: now, answered: false };
         let operation = self.in_flight.insert(row);
         if origin.side == Side::Sip {
             // Not before the one ahead of it: the window may have been longer then.
@@ -143,7 +154,7 @@ impl Relay {
         }
         // `check` saw that it is not zero.
         let max_forwards = MaxForwards(message.max_forwards.0.saturating_sub(1));
-        Ok(Admitted { operation, side, message: Message { max_forwards, ..message }, mark })
+        Ok(Admitted { operation, side, message: Message { max_forwards, ..message }, mark, held: false, stored: false })
     }
 
     fn check(&self, now: Instant, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Reason> {
@@ -162,7 +173,7 @@ impl Relay {
             Provenance::Ours { pass, same_addresses: false } if pass < MAX_PASSES => pass + 1,
             Provenance::Ours { .. } => return Err(Reason::Loop),
         };
-        if self.in_flight.len() >= self.settings.max_in_flight {
+        if self.in_flight() >= self.settings.max_in_flight {
             return Err(Reason::Overloaded);
         }
         Ok((side, pass))
@@ -173,9 +184,33 @@ impl Relay {
         self.settings.policy.resolve(from, destination).map_err(reason)
     }
 
-    /// Somebody knows the fate of an operation. `None` when it was concluded before.
+    /// Somebody knows the fate of an operation. `None` when it was concluded before, or answered.
     pub fn conclude<'a>(&mut self, now: Instant, operation: OperationKey, status: Status<'a>) -> Option<Concluded<'a>> {
-        let InFlight { trans_id, origin, near, since } = self.in_flight.remove(operation)?;
+        let row = self.in_flight.remove(operation)?;
+        if row.answered {
+            self.answered -= 1;
+            return None;
+        }
+        Some(self.respond(now, row, status))
+    }
+
+    /// Gives the response of an operation whose fate is open and stays so until it is concluded. `None` when it has been given.
+    pub fn answer<'a>(&mut self, now: Instant, operation: OperationKey, status: Status<'a>) -> Option<Concluded<'a>> {
+        let row = self.in_flight.get_mut(operation).filter(|row| !row.answered)?;
+        row.answered = true;
+        let row = InFlight { trans_id: row.trans_id.clone(), ..*row };
+        self.answered += 1;
+        Some(self.respond(now, row, status))
+    }
+
+    /// Takes up a message again that was answered before, in this life or in another one: it was admitted then.
+    pub fn resume(&mut self, now: Instant, origin: Side, trans_id: TransId) -> OperationKey {
+        self.answered += 1;
+        self.in_flight.insert(InFlight { trans_id, origin, near: 0, since: now, answered: true })
+    }
+
+    fn respond<'a>(&mut self, now: Instant, row: InFlight, status: Status<'a>) -> Concluded<'a> {
+        let InFlight { trans_id, origin, near, since, answered: _ } = row;
         self.counters.durations[origin as usize].add(now.saturating_duration_since(since));
         match &status {
             Status::Success => self.counters.success[origin as usize] += 1,
@@ -185,18 +220,19 @@ impl Relay {
                 self.counters.reasons[failure.reason as usize] += 1;
             }
         }
-        Some(Concluded { side: origin, near, response: Response { trans_id, status } })
+        Concluded { side: origin, near, response: Response { trans_id, status } }
     }
 
     /// The next operation whose window has passed without a conclusion. The side that concretised it says what is known
     /// of it, and that concludes it.
     pub fn poll_expired(&mut self, now: Instant) -> Option<OperationKey> {
         while let Some(&(deadline, operation)) = self.deadlines.front() {
-            if deadline > now && self.in_flight.contains_key(operation) {
+            let waits = self.in_flight.get(operation).is_some_and(|row| !row.answered);
+            if deadline > now && waits {
                 return None;
             }
             self.deadlines.pop_front();
-            if self.in_flight.contains_key(operation) {
+            if waits {
                 return Some(operation);
             }
         }
@@ -224,9 +260,14 @@ impl Relay {
         self.settings.max_in_flight = 0;
     }
 
-    /// Operations that wait for their fate.
+    /// Operations that wait for their response.
     pub fn in_flight(&self) -> usize {
-        self.in_flight.len()
+        self.in_flight.len() - self.answered
+    }
+
+    /// Operations that were answered and wait for their fate.
+    pub fn answered(&self) -> usize {
+        self.answered
     }
 
     /// What was counted.
@@ -296,6 +337,24 @@ mod tests {
             assert!(relay.conclude(now, admitted.operation, Status::Success).is_none(), "one response, never two");
         }
         assert_eq!(relay.in_flight(), 0);
+    }
+
+    #[test]
+    fn an_answered_operation_is_answered_once_and_stays_until_its_fate() {
+        let mut relay = relay();
+        let now = Instant::now();
+        let first = relay.admit(now, incoming(ROMEO, 70, b"a", b"a")).unwrap().operation;
+        let answered = relay.answer(now, first, Status::Indeterminate).unwrap();
+        assert_eq!((answered.near, answered.response.trans_id), (7, TransId::new(b"a")));
+        assert!(relay.answer(now, first, Status::Success).is_none());
+        assert_eq!((relay.in_flight(), relay.answered()), (0, 1));
+        assert_eq!(relay.poll_expired(now + Duration::from_secs(9)), None, "its window has no meaning any more");
+        assert!(relay.conclude(now, first, Status::Success).is_none());
+        assert_eq!((relay.in_flight(), relay.answered(), relay.counters().indeterminate), (0, 0, [1, 0]));
+        let again = relay.resume(now, Side::Sip, TransId::new(b"a"));
+        assert_eq!((relay.in_flight(), relay.answered()), (0, 1));
+        assert!(relay.conclude(now, again, Reason::NotFound.into_status()).is_none());
+        assert_eq!((relay.answered(), relay.counters().failure), (0, [0, 0]));
     }
 
     #[test]

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod journal;
 mod late;
 
 pub use late::LateFailure;
@@ -32,6 +33,8 @@ pub struct Settings {
     pub made_at: Option<SystemTime>,
     /// Replace addresses in log events.
     pub redact_addresses: bool,
+    /// What is kept for whom, once the engine is given a store.
+    pub journal: journal::Settings,
 }
 
 /// All counters, as they stand at the end of a turn.
@@ -95,7 +98,7 @@ impl Engine {
         if self.draining {
             return;
         }
-        let Settings { relay, sip, xmpp, late_failure, redact_addresses, made_at: _ } = settings;
+        let Settings { relay, sip, xmpp, late_failure, redact_addresses, journal: _, made_at: _ } = settings;
         self.relay.reconfigure(relay);
         self.sip.reconfigure(&sip);
         self.xmpp.reconfigure(xmpp);

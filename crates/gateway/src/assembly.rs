@@ -72,6 +72,7 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
         },
         made_at: Some(wall_clock()),
         redact_addresses: config.log.redact_addresses,
+        journal: engine::journal::Settings::default(),
     }
 }
 

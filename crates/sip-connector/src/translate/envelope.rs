@@ -4,7 +4,7 @@ use super::address::{Party, Rules};
 use super::date;
 use super::device::{self, Gr};
 use super::thread;
-use cpim::{Device, Envelope, ImUri, Urgency, clean_name};
+use cpim::{Device, Envelope, ImUri, Keeping, Urgency, clean_name};
 use sip::wire::headers::{NameAddr, delta_seconds, unquote};
 use sip::wire::print::{header, number_header};
 use sip::wire::uri::Uri;
@@ -55,6 +55,8 @@ pub fn to_cpim<'a>(
         source_name: essentials.from.display.and_then(display_name),
         unique_id: None,
         urgency: request.head.first(HeaderName::Priority).and_then(urgency),
+        // SIP has no word for it.
+        keeping: Keeping::default(),
     })
 }
 

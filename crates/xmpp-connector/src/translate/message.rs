@@ -2,7 +2,7 @@
 
 use super::address::{self, AddressError};
 use super::e2e::{self, E2eError};
-use cpim::{Content, Device, Envelope, ImUri, Presentations, Reason, Subject, Thread, Urgency, clean_name};
+use cpim::{Content, Device, Envelope, ImUri, Keeping, Presentations, Reason, Subject, Thread, Urgency, clean_name};
 use std::borrow::Cow;
 use std::time::SystemTime;
 use time::OffsetDateTime;
@@ -118,7 +118,17 @@ fn envelope<'a>(message: &Message<'a>, from: &JidParts<'a>, to: &JidParts<'a>, c
         source_name: message.nick.as_ref().and_then(name),
         unique_id: message.origin_id.clone().filter(|id| !id.is_empty()).or_else(|| stanza_id(message, from)),
         urgency: message.headers.urgency.as_deref().and_then(urgency),
+        keeping: keeping(message),
     }
+}
+
+/// A word about storing that is none of those that can be said forbids it too: what it forbids cannot be undone.
+fn keeping(message: &Message<'_>) -> Keeping {
+    let forbidden = |word: &str| !matches!(word.trim(), "true" | "1");
+    if message.hints.no_store || message.headers.store.as_deref().is_some_and(forbidden) {
+        return Keeping::Nowhere;
+    }
+    if message.hints.no_permanent_store { Keeping::NotForGood } else { Keeping::Anywhere }
 }
 
 fn name<'a>(nick: &Cow<'a, str>) -> Option<Cow<'a, str>> {

@@ -98,6 +98,8 @@ pub struct Headers<'a> {
     pub created: Option<Cow<'a, str>>,
     /// `Urgency`.
     pub urgency: Option<Cow<'a, str>>,
+    /// `Store`.
+    pub store: Option<Cow<'a, str>>,
 }
 
 /// `type` of a message (RFC 6121 section 5.2.2).
@@ -330,6 +332,8 @@ fn headers<'a>(reader: &mut Reader<'a, '_>, message: &mut Message<'a>) -> Result
             &mut headers.created
         } else if is("Urgency") {
             &mut headers.urgency
+        } else if is("Store") {
+            &mut headers.store
         } else {
             continue;
         };

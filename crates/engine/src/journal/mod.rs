@@ -1,0 +1,5 @@
+//! What the engine keeps durably: messages whose destination is away.
+
+mod settings;
+
+pub use settings::{Keep, Settings, When};
