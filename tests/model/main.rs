@@ -7,6 +7,7 @@
 mod ledger;
 mod mutant;
 mod simulation;
+mod store;
 
 use mutant::Mutant;
 use simulation::Simulation;

@@ -6,6 +6,7 @@ pub mod fuzz;
 pub mod log;
 pub mod settings;
 pub mod steady;
+pub mod store;
 pub mod transcript;
 pub mod world;
 

@@ -23,7 +23,7 @@ pub use letter::Letter;
 pub use output::{Action, Output, StreamId, Target};
 pub use pool::Pool;
 pub use recent::Recent;
-pub use store::{Batch, ChangeId, Query, StoreFailure, StoredRow, TableId, Ticket};
+pub use store::{Batch, ChangeId, Query, StoreAnswer, StoreFailure, StoredRow, TableId, Ticket};
 pub use wheel::Wheel;
 
 use std::net::SocketAddr;

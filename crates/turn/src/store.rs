@@ -3,6 +3,7 @@
 //! A machine never waits for its store: it orders, goes on, and is told later. What must be durable before it is said waits
 //! in the machine for the input that says so. A store has tables, each a map from octets to octets in the order of its keys.
 
+use crate::Input;
 use std::ops::Range;
 
 /// A table of a store.
@@ -89,6 +90,11 @@ impl Batch {
         self.changes.len() - self.cancelled
     }
 
+    /// Octets of keys and values, those of changes that were taken back included.
+    pub fn octets(&self) -> usize {
+        self.octets.len()
+    }
+
     /// Whether there is nothing to do.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
@@ -123,6 +129,46 @@ pub struct StoredRow {
     pub key: Vec<u8>,
     /// Its value.
     pub value: Vec<u8>,
+}
+
+/// What a store has to say about an order, until the machine is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum StoreAnswer {
+    /// The batch is durable.
+    Committed(Ticket),
+    /// Nothing of the batch is or will be.
+    CommitFailed(Ticket, StoreFailure),
+    /// What was found.
+    Loaded {
+        /// That of the query.
+        ticket: Ticket,
+        /// The rows, as many as were asked for or there are.
+        rows: Vec<StoredRow>,
+        /// There are more behind them.
+        more: bool,
+    },
+    /// The query could not be answered.
+    LoadFailed(Ticket, StoreFailure),
+}
+
+impl StoreAnswer {
+    /// The order that is answered.
+    pub fn ticket(&self) -> Ticket {
+        match *self {
+            Self::Committed(ticket) | Self::CommitFailed(ticket, _) | Self::LoadFailed(ticket, _) => ticket,
+            Self::Loaded { ticket, .. } => ticket,
+        }
+    }
+
+    /// What the machine is told.
+    pub fn input(&self) -> Input<'_> {
+        match *self {
+            Self::Committed(ticket) => Input::Committed { ticket },
+            Self::CommitFailed(ticket, failure) => Input::CommitFailed { ticket, failure },
+            Self::Loaded { ticket, ref rows, more } => Input::Loaded { ticket, rows, more },
+            Self::LoadFailed(ticket, failure) => Input::LoadFailed { ticket, failure },
+        }
+    }
 }
 
 #[cfg(test)]
