@@ -8,6 +8,12 @@ use smallvec::SmallVec;
 use std::borrow::Cow;
 use std::ops::Range;
 
+/// A longer subject is cut to so many octets: a header line has a limit everywhere, and one that is beyond it takes the message
+/// with it.
+const LONGEST_SUBJECT: usize = 1024;
+/// An entity with a longer Content-Type or Content-Disposition is refused.
+const LONGEST_DESCRIPTION: usize = 4096;
+
 /// One form of a content.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Form<'a> {
@@ -47,6 +53,15 @@ pub(crate) fn forms<'a>(
         return Err(Failure {
             reason: Reason::UnsupportedMedia,
             text: Some(Cow::Borrowed("the recipient is not known to take content of this type")),
+            alternate: None,
+        });
+    }
+    // What describes an entity is not ours to cut.
+    let described = [media_type.map(|media_type| media_type.raw()), content.disposition.as_deref()];
+    if described.into_iter().flatten().any(|value| value.len() > LONGEST_DESCRIPTION) {
+        return Err(Failure {
+            reason: Reason::TooLarge,
+            text: Some(Cow::Borrowed("Content-Type or Content-Disposition is too long")),
             alternate: None,
         });
     }
@@ -195,8 +210,13 @@ fn write_subject(content: &Content<'_>, out: &mut Vec<u8>) {
     let subject =
         in_language(content.language.as_deref()).or_else(|| in_language(None)).or_else(|| content.subjects.first());
     if let Some(subject) = subject.filter(|subject| !subject.text.trim().is_empty()) {
+        let text = subject.text.trim();
+        let shown = text.get(..text.floor_char_boundary(LONGEST_SUBJECT)).unwrap_or_default();
         out.extend_from_slice(b"Subject: ");
-        one_line(subject.text.trim().as_bytes(), out);
+        one_line(shown.as_bytes(), out);
+        if shown.len() < text.len() {
+            out.extend_from_slice("\u{2026}".as_bytes());
+        }
         out.extend_from_slice(b"\r\n");
     }
 }
@@ -232,6 +252,15 @@ mod tests {
         assert_eq!(lines(Some("it"), &both), "Subject: weather\r\nContent-Language: it\r\n");
         assert_eq!(lines(None, &both[..1]), "Subject: Wetter\r\n");
         assert_eq!(lines(None, &[(None, " ")]), "");
+    }
+
+    #[test]
+    fn a_long_subject_is_cut_between_two_characters() {
+        let longest = "s".repeat(LONGEST_SUBJECT);
+        assert_eq!(lines(None, &[(None, &longest)]), format!("Subject: {longest}\r\n"));
+        let longer = format!("s{}", "\u{e9}".repeat(LONGEST_SUBJECT / 2));
+        let cut = &longer[..LONGEST_SUBJECT - 1];
+        assert_eq!(lines(None, &[(None, &longer)]), format!("Subject: {cut}\u{2026}\r\n"));
     }
 
     #[test]
