@@ -244,9 +244,14 @@ impl Relay {
         self.deadlines.front().map(|&(deadline, _)| deadline)
     }
 
-    /// Whether an identifier proves that we sent a message from `source` to `destination`, however long ago.
+    /// Whether an identifier proves that we sent a message from `source` to `destination`, however long ago. It is the mark
+    /// and nothing more: with something behind it, it would be new each time, and tell the same again.
     pub fn is_ours(&self, wire_id: &[u8], source: &ImUri<'_>, destination: &ImUri<'_>) -> bool {
-        matches!(self.marker.provenance(wire_id, source, destination), Provenance::Ours { same_addresses: true, .. })
+        wire_id.len() == Mark::LENGTH
+            && matches!(
+                self.marker.provenance(wire_id, source, destination),
+                Provenance::Ours { same_addresses: true, .. }
+            )
     }
 
     /// Other settings for the messages that come from here on. What is in flight keeps its deadline, and where the window is
