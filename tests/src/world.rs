@@ -265,13 +265,7 @@ impl World {
     }
 
     fn accept(&mut self, domain: &str, more: &str) {
-        let stream = self.connects.pop_front().expect("a connection was ordered");
-        self.stream = Some(stream);
-        self.framer = xml::Framer::new(xml::Limits::default());
-        self.received.clear();
-        self.unconsumed.clear();
-        self.input(Input::Connected { stream, peer: ([192, 0, 2, 7], 5347).into() });
-        let header = self.take_header();
+        let header = self.accept_connection();
         assert!(header.contains(&format!("to='{domain}'")), "{header}");
         self.server_writes(format!(
             "<?xml version='1.0'?><stream:stream xmlns:stream='http://etherx.jabber.org/streams' \
@@ -281,6 +275,17 @@ impl World {
         assert!(handshake.starts_with("<handshake"), "{handshake}");
         self.handshake = handshake;
         self.server_writes("<handshake/>");
+    }
+
+    /// The server accepts the connection that was ordered, and says nothing yet. Gives the header that the gateway opens with.
+    pub fn accept_connection(&mut self) -> String {
+        let stream = self.connects.pop_front().expect("a connection was ordered");
+        self.stream = Some(stream);
+        self.framer = xml::Framer::new(xml::Limits::default());
+        self.received.clear();
+        self.unconsumed.clear();
+        self.input(Input::Connected { stream, peer: ([192, 0, 2, 7], 5347).into() });
+        self.take_header()
     }
 
     fn take_header(&mut self) -> String {

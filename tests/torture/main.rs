@@ -7,5 +7,6 @@ mod floods;
 mod others;
 mod rfc;
 mod sip_side;
+mod stories;
 mod table;
 mod xmpp_side;

@@ -13,8 +13,20 @@ pub(crate) struct Said {
     pub(crate) stanzas: Vec<String>,
 }
 
-/// Returns every ping until nothing more follows.
+/// Returns every ping until nothing more follows. Nobody but the neighbour is sent anything.
 pub(crate) fn settle(world: &mut World) -> Said {
+    settle_with(world, |world| {
+        let mut peers = world.datagrams.iter().map(|(peer, _)| peer.ip());
+        assert!(peers.all(|peer| peer == proxy().ip()), "nobody else is sent anything: {:?}", world.datagrams);
+    })
+}
+
+/// The same where strangers get answers too.
+pub(crate) fn settle_all(world: &mut World) -> Said {
+    settle_with(world, |_| {})
+}
+
+fn settle_with(world: &mut World, check: impl FnOnce(&World)) -> Said {
     let mut stanzas = Vec::new();
     while let Some(stanza) = world.take_stanza() {
         if stanza.contains("<ping xmlns='urn:xmpp:ping'/>") {
@@ -23,9 +35,8 @@ pub(crate) fn settle(world: &mut World) -> Said {
             stanzas.push(stanza);
         }
     }
-    let sent: Vec<_> = world.datagrams.drain(..).collect();
-    assert!(sent.iter().all(|(peer, _)| peer.ip() == proxy().ip()), "nobody else is sent anything: {sent:?}");
-    Said { datagrams: sent.into_iter().map(|(_, bytes)| bytes).collect(), stanzas }
+    check(world);
+    Said { datagrams: world.datagrams.drain(..).map(|(_, bytes)| bytes).collect(), stanzas }
 }
 
 /// Others write to each other in both directions, over the stream that stands.
@@ -77,12 +88,17 @@ pub(crate) fn quiet(world: &mut World, after: &str) {
 
 /// The gateway connects again, and the server accepts it.
 pub(crate) fn come_back(world: &mut World, after: &str) {
+    await_connection(world, after);
+    world.accept_component();
+}
+
+/// Lets time pass until the gateway connects to the server.
+pub(crate) fn await_connection(world: &mut World, after: &str) {
     let start = world.now;
     while world.connects.is_empty() {
         world.advance(Duration::from_millis(100));
         assert!(world.now - start < Duration::from_secs(31), "after {after}: it comes back");
     }
-    world.accept_component();
 }
 
 /// Acknowledges the refusal of an INVITE as its sender does (RFC 3261 17.1.1.3); other answers ask for nothing.
@@ -183,6 +199,38 @@ fn without_notes(via: &[u8]) -> Vec<u8> {
     let parts = top.split(|&byte| byte == b';').filter(|part| !part.trim_ascii().starts_with(b"received"));
     let parts = parts.map(|part| if part.trim_ascii().starts_with(b"rport") { b"rport" } else { part });
     [parts.collect::<Vec<_>>().join(&b';'), rest.to_vec()].concat()
+}
+
+/// A request of ours is one that we would take ourselves: whatever somebody wrote, it makes no header field too long, too
+/// many, or of another kind.
+pub(crate) fn assert_usable(request: &[u8]) {
+    const WRITTEN: [&str; 17] = [
+        "via",
+        "max-forwards",
+        "from",
+        "to",
+        "call-id",
+        "cseq",
+        "contact",
+        "subject",
+        "content-type",
+        "content-language",
+        "content-length",
+        "date",
+        "expires",
+        "priority",
+        "user-agent",
+        "allow",
+        "route",
+    ];
+    let shown = || String::from_utf8_lossy(request).into_owned();
+    let limits = Limits::default();
+    let Ok(Message::Request(read)) = wire::parse(request, Carriage::Datagram, &limits) else { panic!("{}", shown()) };
+    assert!(read.check(&limits).is_ok(), "{}", shown());
+    let mut names: Vec<String> = fields(request).into_iter().map(|(name, _)| name).collect();
+    names.sort_unstable();
+    assert!(names.windows(2).all(|pair| pair[0] != pair[1]), "a field twice: {}", shown());
+    assert!(names.iter().all(|name| WRITTEN.contains(&&**name)), "{names:?} in {}", shown());
 }
 
 /// A response as one line: its status line and, where it has one, the text of its Warning.

@@ -73,6 +73,7 @@ fn every_torture_message_gets_its_answer_over_tcp_and_hurts_nobody() {
             wrong += &format!("{name}\t{found}\t{end}\n");
         }
         if end == "open" {
+            others::go_on_over(&mut world, stream, 10_000 + u32::from(n), name);
             world.sip_closes(stream);
         }
         others::go_on_over(&mut world, others_stream, n.into(), name);

@@ -20,6 +20,7 @@ fn verdict(world: &mut World) -> String {
     // What was repeated while the stream came back is one.
     said.datagrams.dedup();
     while let Some(datagram) = said.datagrams.pop() {
+        others::assert_usable(&datagram);
         let request = String::from_utf8_lossy(&datagram).into_owned();
         let uri = request.strip_prefix("MESSAGE ").and_then(|rest| rest.split(' ').next());
         let uri = uri.unwrap_or_else(|| panic!("a MESSAGE: {request}"));
