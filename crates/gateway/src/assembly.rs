@@ -1,6 +1,6 @@
 //! From the configuration to the settings of the engine: names become addresses, rules become tables.
 
-use crate::config::{Account, Config, Domain, LargeRequests, LateFailure, Numbers, Rule};
+use crate::config::{Account, Config, Domain, Journal, Keep, LargeRequests, LateFailure, Numbers, Rule, When};
 use crate::driver::Hosted;
 use crate::next_hops::NextHops;
 use crate::telemetry::Metrics;
@@ -72,7 +72,7 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
         },
         made_at: Some(wall_clock()),
         redact_addresses: config.log.redact_addresses,
-        journal: engine::journal::Settings::default(),
+        journal: journal(&config.journal),
     }
 }
 
@@ -82,9 +82,34 @@ fn wall_clock() -> SystemTime {
 }
 
 fn pattern(domain: &Domain) -> DomainPattern {
-    match &domain.name {
-        Some(name) => DomainPattern::Exactly(name.as_str().into()),
-        None => DomainPattern::Any,
+    named_or_any(domain.name.as_deref())
+}
+
+fn named_or_any(name: Option<&str>) -> DomainPattern {
+    name.map_or(DomainPattern::Any, |name| DomainPattern::Exactly(name.into()))
+}
+
+fn journal(journal: &Journal) -> engine::journal::Settings {
+    let usual = [Keep::default()];
+    let rows = if journal.keep.is_empty() { &usual } else { &*journal.keep };
+    // Those that name a domain go first, and so before the one for any other.
+    let (any, named): (Vec<_>, Vec<_>) = rows.iter().partition(|row| row.domain.is_none());
+    let keep = named.into_iter().chain(any).map(|row| engine::journal::Keep {
+        domain: named_or_any(row.domain.as_deref()),
+        when: match row.when {
+            When::Never => engine::journal::When::Never,
+            When::Away => engine::journal::When::Away,
+            When::Every => engine::journal::When::Every,
+        },
+        lifetime: row.lifetime,
+        per_conversation: row.per_conversation,
+        largest: row.largest,
+    });
+    engine::journal::Settings {
+        keep: keep.collect(),
+        max_entries: journal.max_entries,
+        max_octets: journal.max_octets,
+        dead_letters: journal.dead_letter_file.is_some(),
     }
 }
 
@@ -260,5 +285,31 @@ impl Hosted for Engine {
 
     fn measure(&self, metrics: &mut Metrics) {
         crate::measures::measure(&self.counters(), metrics);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEAST: &str = "[sip]\nnext_hop = \"udp:127.0.0.1:5070\"\n[[xmpp.component]]\ndomain = \"sip.example\"\n\
+                         connect = \"localhost:5347\"\nsecret = \"x\"\n[[sip_domain]]\nname = \"sip.example\"\n\
+                         [[xmpp_domain]]\nname = \"xmpp.example\"\n[journal]\nfolder = \"j\"\nmax_entries = 2000\n";
+
+    fn rows(more: &str) -> Vec<(DomainPattern, engine::journal::When)> {
+        let config = crate::config::parse(&format!("{LEAST}{more}")).unwrap();
+        let settings = journal(&config.journal);
+        assert_eq!((settings.max_entries, settings.max_octets, settings.dead_letters), (2000, 1 << 30, false));
+        settings.keep.into_iter().map(|row| (row.domain, row.when)).collect()
+    }
+
+    #[test]
+    fn what_is_kept_for_any_domain_comes_last() {
+        use engine::journal::When;
+        assert_eq!(rows(""), [(DomainPattern::Any, When::Away)]);
+        let two = "[[journal.keep]]\ndomain = \"*\"\nwhen = \"never\"\n\
+                   [[journal.keep]]\ndomain = \"xmpp.example\"\nwhen = \"every\"\n";
+        let named = DomainPattern::Exactly("xmpp.example".into());
+        assert_eq!(rows(two), [(named, When::Every), (DomainPattern::Any, When::Never)]);
     }
 }

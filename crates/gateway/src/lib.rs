@@ -17,5 +17,6 @@ pub mod measures;
 pub mod net;
 pub mod next_hops;
 pub mod program;
+pub mod queue;
 pub mod sandbox;
 pub mod telemetry;

@@ -61,7 +61,7 @@ fn the_least_configuration_gets_every_default() {
     assert_eq!(config.answers.window.as_millis(), 2000);
     assert_eq!((config.answers.on_acceptance, config.answers.late_failure), (202, LateFailure::Text));
     assert_eq!((config.log.format, config.log.level.as_str()), (LogFormat::Text, "info"));
-    assert!(config.admin.listen.is_none());
+    assert!(config.admin.listen.is_none() && config.journal.folder.is_none());
     assert!(config.warnings.is_empty(), "{:?}", config.warnings);
     assert!(!format!("{config:?}").contains("ossifrage"), "secrets are never printed");
 }
@@ -77,7 +77,7 @@ fn the_shipped_file_loads_and_the_defaults_it_shows_are_the_defaults() {
     let mut shown = String::new();
     let mut example = false;
     for line in shipped.lines() {
-        example = line.starts_with("#[[") || (example && line.starts_with('#'));
+        example = line.starts_with("#[") || (example && line.starts_with('#'));
         let key = line.strip_prefix('#').filter(|rest| rest.starts_with(|c: char| c.is_ascii_lowercase()));
         match key {
             Some(key) if !example => shown.push_str(key),
@@ -86,12 +86,14 @@ fn the_shipped_file_loads_and_the_defaults_it_shows_are_the_defaults() {
         shown.push('\n');
     }
     let mut explicit = read(&shown).unwrap();
-    assert!(explicit.admin.listen.take().is_some(), "shown as an example, off by default");
+    let examples =
+        (explicit.admin.listen.take(), explicit.journal.folder.take(), explicit.journal.dead_letter_file.take());
+    assert!(matches!(examples, (Some(_), Some(_), Some(_))), "shown as examples, off by default");
     assert!(plain.sip.user_agent.starts_with(&explicit.sip.user_agent));
     explicit.sip.user_agent.clone_from(&plain.sip.user_agent);
     assert_eq!(format!("{plain:#?}"), format!("{explicit:#?}"));
 
-    for section in ["gateway", "sip", "sip.limits", "xmpp.limits", "answers", "log", "admin"] {
+    for section in ["gateway", "sip", "sip.limits", "xmpp.limits", "answers", "journal", "log", "admin"] {
         assert!(shipped.contains(&format!("\n[{section}]\n")), "{section}");
     }
 }

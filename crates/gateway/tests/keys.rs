@@ -27,6 +27,10 @@ name = "sip.example"
 [[xmpp_domain]]
 name = "xmpp.example"
 [answers]
+[journal]
+folder = "journal"
+[[journal.keep]]
+domain = "*"
 [log]
 [admin]
 "#;
@@ -86,6 +90,15 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("answers.late_failure", "\"none\"", ""),
     ("answers.ask_receipts", "true", ""),
     ("answers.redirect_to", "[\"xmpp.example\"]", ""),
+    ("journal.folder", "\"elsewhere\"", ""),
+    ("journal.max_entries", "2000", ""),
+    ("journal.max_octets", "\"1 MiB\"", ""),
+    ("journal.dead_letter_file", "\"dead\"", ""),
+    ("journal.keep.domain", "\"xmpp.example\"", ""),
+    ("journal.keep.when", "\"every\"", ""),
+    ("journal.keep.for", "\"2d\"", ""),
+    ("journal.keep.per_conversation", "20", ""),
+    ("journal.keep.largest", "\"1 KiB\"", ""),
     ("log.format", "\"json\"", ""),
     ("log.level", "\"debug\"", ""),
     ("log.redact_addresses", "true", ""),

@@ -4,8 +4,8 @@ use super::reader::{Problems, Table};
 use super::routes::Keys;
 use super::{
     Admin, Answers, Component, Config, ConfigErrors, Domain, Gateway, LargeRequests, LateFailure, Listen, Log,
-    LogFormat, Numbers, Route, Rule, Sip, SipLimits, Trusted, Xmpp, XmppLimits, accounts, check, routes, secrets,
-    values,
+    LogFormat, Numbers, Route, Rule, Sip, SipLimits, Trusted, Xmpp, XmppLimits, accounts, check, journal, routes,
+    secrets, values,
 };
 use cpim::Accepts;
 use sip::transaction::Transport;
@@ -28,8 +28,8 @@ impl Builder {
 
     pub(super) fn build(mut self, mut root: Table) -> Result<Config, ConfigErrors> {
         let problems = &mut self.problems;
-        let tables = ["gateway", "sip", "xmpp", "answers", "log", "admin"].map(|key| root.table(key, problems));
-        let [gateway, sip, xmpp, answers, log, admin] = tables;
+        let tables = ["gateway", "sip", "xmpp", "answers", "journal", "log", "admin"];
+        let [gateway, sip, xmpp, answers, journal, log, admin] = tables.map(|key| root.table(key, problems));
         let gateway = self.gateway(gateway);
         let (mut sip, usual_route) = self.sip(sip);
         let xmpp = self.xmpp(xmpp);
@@ -38,11 +38,13 @@ impl Builder {
         routes::put_together(&mut sip, &usual_route, &mut sip_domains, &mut self.problems);
         let sip_domains = without_keys(sip_domains);
         let answers = self.answers(answers);
+        let journal = journal::read(journal, &self.folder, &mut self.problems);
         let log = self.log(log);
         let admin = self.admin(admin);
         let Self { mut problems, warnings, .. } = self;
         root.finish(&mut problems);
-        let mut config = Config { gateway, sip, xmpp, sip_domains, xmpp_domains, answers, log, admin, warnings };
+        let mut config =
+            Config { gateway, sip, xmpp, sip_domains, xmpp_domains, answers, journal, log, admin, warnings };
         check::whole(&config, &mut problems);
         // What was missing stands as a placeholder until here.
         problems.finish()?;

@@ -1,7 +1,7 @@
 //! What must be true of several keys together.
 
 use super::reader::Problems;
-use super::{Component, Config, Domain, Listen, Rule, Trusted, accounts, routes};
+use super::{Component, Config, Domain, Listen, Rule, Trusted, accounts, journal, routes};
 use sip::transaction::Transport;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -14,6 +14,7 @@ pub(super) fn whole(config: &Config, problems: &mut Problems) {
     trusted(&sip.trusted, sip_domains, problems);
     accounts::check(sip, sip_domains, problems);
     redirect_to(&answers.redirect_to, sip_domains, xmpp_domains, problems);
+    journal::check(config, problems);
 }
 
 /// No two sockets can listen in one place; the start would fail.

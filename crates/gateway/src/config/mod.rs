@@ -6,6 +6,7 @@
 mod accounts;
 mod builder;
 mod check;
+mod journal;
 mod reader;
 mod reload;
 mod routes;
@@ -28,6 +29,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use accounts::Account;
+pub use journal::{Journal, Keep, When};
 pub use reload::{Reread, reread};
 pub use routes::{NextHop, Route};
 pub use values::log_level;
@@ -47,6 +49,8 @@ pub struct Config {
     pub xmpp_domains: Vec<Domain>,
     /// `[answers]`
     pub answers: Answers,
+    /// `[journal]`
+    pub journal: Journal,
     /// `[log]`
     pub log: Log,
     /// `[admin]`

@@ -5,8 +5,8 @@
 
 use super::reader::Problems;
 use super::{
-    Admin, Answers, Component, Config, ConfigErrors, Domain, Gateway, Log, Route, Sip, SipLimits, Xmpp, XmppLimits,
-    check,
+    Admin, Answers, Component, Config, ConfigErrors, Domain, Gateway, Journal, Log, Route, Sip, SipLimits, Xmpp,
+    XmppLimits, check,
 };
 use figment::Figment;
 
@@ -24,7 +24,7 @@ pub struct Reread {
 pub fn reread(running: &Config, fresh: Config) -> Result<Reread, ConfigErrors> {
     let mut kept = Vec::new();
     // Every key has its place below: one that is new in a section has to be put among those that stay or those that change.
-    let Config { gateway, sip, xmpp, sip_domains, xmpp_domains, answers, log, admin, warnings } = fresh;
+    let Config { gateway, sip, xmpp, sip_domains, xmpp_domains, answers, journal, log, admin, warnings } = fresh;
     let config = Config {
         gateway: {
             let Gateway { name, start_max_forwards } = gateway;
@@ -45,6 +45,7 @@ pub fn reread(running: &Config, fresh: Config) -> Result<Reread, ConfigErrors> {
             let Answers { window, on_acceptance, late_failure, ask_receipts, redirect_to } = answers;
             Answers { window, on_acceptance, late_failure, ask_receipts, redirect_to }
         },
+        journal: self::journal(&running.journal, journal, &mut kept),
         log: {
             let Log { format, level, redact_addresses } = log;
             Log { format: stays("log.format", &running.log.format, format, &mut kept), level, redact_addresses }
@@ -107,6 +108,22 @@ fn sip(running: &Sip, fresh: Sip, kept: &mut Vec<&'static str>) -> Sip {
             queue_per_destination,
             queue_in_all,
         },
+    }
+}
+
+/// A journal is begun and ended with the program.
+fn journal(running: &Journal, fresh: Journal, kept: &mut Vec<&'static str>) -> Journal {
+    let Journal { folder, max_entries, max_octets, keep, dead_letter_file } = fresh;
+    if running.folder.is_none() != folder.is_none() {
+        kept.push("journal.folder");
+        return running.clone();
+    }
+    Journal {
+        folder: stays("journal.folder", &running.folder, folder, kept),
+        max_entries,
+        max_octets,
+        keep,
+        dead_letter_file: stays("journal.dead_letter_file", &running.dead_letter_file, dead_letter_file, kept),
     }
 }
 

@@ -43,14 +43,23 @@ pub(super) fn one_of<T: Copy>(words: &'static [(&'static str, T)]) -> impl Fn(&V
 
 /// `2s`, `500 ms`, `1.5 min`, within `range`.
 pub(super) fn duration(range: RangeInclusive<Duration>) -> impl Fn(&Value) -> Result<Duration, String> {
-    const UNITS: &[(&str, f64)] = &[("ms", 0.001), ("s", 1.0), ("min", 60.0), ("h", 3600.0)];
+    const UNITS: &[(&str, f64)] = &[("ms", 0.001), ("s", 1.0), ("min", 60.0), ("h", 3600.0), ("d", 86_400.0)];
     move |value| {
-        let spelling = || "must be a time: a number with ms, s, min or h, as in \"2s\"".to_owned();
+        let spelling = || "must be a time: a number with ms, s, min, h or d, as in \"2s\"".to_owned();
         let seconds = value.as_str().and_then(|text| with_unit(text, UNITS)).ok_or_else(spelling)?;
         Duration::try_from_secs_f64(seconds)
             .ok()
             .filter(|duration| range.contains(duration))
-            .ok_or_else(|| format!("must be from {:?} to {:?}", range.start(), range.end()))
+            .ok_or_else(|| format!("must be from {} to {}", spelled(*range.start()), spelled(*range.end())))
+    }
+}
+
+/// A time as an operator would write it.
+fn spelled(time: Duration) -> String {
+    const DAY: u64 = 24 * 60 * 60;
+    match time.as_secs() {
+        seconds if seconds > 0 && seconds % DAY == 0 && time.subsec_nanos() == 0 => format!("{}d", seconds / DAY),
+        _ => format!("{time:?}"),
     }
 }
 
@@ -104,6 +113,17 @@ pub(super) fn host_port(value: &Value) -> Result<String, String> {
         return Ok(spelled.to_owned());
     }
     Err("must be HOST:PORT, as in \"proxy.example:5060\" or \"[2001:db8::1]:5060\"".into())
+}
+
+/// Where a file or a folder is, or will be.
+pub(super) fn path(value: &Value) -> Result<&str, String> {
+    text(value).and_then(|path| {
+        if path.is_empty() || path.contains('\0') {
+            Err("must be a path, as in \"/var/lib/entente\"".into())
+        } else {
+            Ok(path)
+        }
+    })
 }
 
 /// `ADDRESS:PORT` to listen on.

@@ -1,0 +1,124 @@
+//! `[journal]` as operators write it, and as they get it wrong.
+#![allow(clippy::unwrap_used)]
+
+use gateway::config::{Config, Keep, Overrides, Problem, When, load, parse};
+use std::path::Path;
+use std::time::Duration;
+
+/// The least that works, with names on both sides.
+const LEAST: &str = r#"
+[sip]
+next_hop = "udp:proxy.example:5060"
+[[xmpp.component]]
+domain = "sip.example"
+connect = "localhost:5347"
+secret = "x"
+[[sip_domain]]
+name = "sip.example"
+[[xmpp_domain]]
+name = "xmpp.example"
+[[xmpp_domain]]
+name = "b.example"
+rule = "encode"
+as_sip = "gw.example"
+"#;
+
+fn read(more: &str) -> Config {
+    parse(&format!("{LEAST}{more}")).unwrap_or_else(|errors| panic!("{errors}\nin\n{more}"))
+}
+
+fn wrong(more: &str) -> Vec<Problem> {
+    match parse(&format!("{LEAST}{more}")) {
+        Ok(config) => panic!("taken: {:#?}", config.journal),
+        Err(errors) => errors.0,
+    }
+}
+
+#[test]
+fn a_folder_alone_keeps_what_is_for_those_who_are_away() {
+    let none = read("").journal;
+    assert_eq!((none.folder, none.keep), (None, Vec::new()));
+    let journal = read("[journal]\nfolder = \"/var/lib/entente/journal\"\n").journal;
+    assert_eq!(journal.folder.as_deref(), Some(Path::new("/var/lib/entente/journal")));
+    assert_eq!((journal.max_entries, journal.max_octets), (100_000, 1 << 30));
+    assert!(journal.keep.is_empty() && journal.dead_letter_file.is_none());
+    let usual = Keep::default();
+    assert_eq!((usual.domain, usual.when, usual.lifetime), (None, When::Away, Duration::from_secs(86_400)));
+    assert_eq!((usual.per_conversation, usual.largest), (1000, 65_536));
+}
+
+#[test]
+fn each_domain_may_have_rules_of_its_own() {
+    let journal = read(
+        "[journal]\nfolder = \"j\"\nmax_entries = 500\nmax_octets = \"2 MiB\"\ndead_letter_file = \"dead\"\n\
+         [[journal.keep]]\ndomain = \"*\"\nwhen = \"never\"\n\
+         [[journal.keep]]\ndomain = \"SIP.example.\"\nwhen = \"every\"\nfor = \"2d\"\nper_conversation = 5\nlargest = \"1 KiB\"\n\
+         [[journal.keep]]\ndomain = \"b.example\"\n",
+    )
+    .journal;
+    assert_eq!((journal.max_entries, journal.max_octets), (500, 2 << 20));
+    assert_eq!(journal.dead_letter_file.as_deref(), Some(Path::new("dead")));
+    let sip = Keep {
+        domain: Some("sip.example".into()),
+        when: When::Every,
+        lifetime: Duration::from_secs(172_800),
+        per_conversation: 5,
+        largest: 1024,
+    };
+    // What holds for all bounds the defaults too.
+    let never = Keep { when: When::Never, per_conversation: 500, ..Keep::default() };
+    let b = Keep { domain: Some("b.example".into()), per_conversation: 500, ..Keep::default() };
+    assert_eq!(journal.keep, [never, sip, b]);
+}
+
+#[test]
+fn its_paths_are_looked_for_beside_the_configuration() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("gateway.toml");
+    std::fs::write(&path, format!("{LEAST}[journal]\nfolder = \"journal\"\ndead_letter_file = \"/dead\"\n")).unwrap();
+    let journal = load(&path, &Overrides::default()).unwrap().journal;
+    assert_eq!(journal.folder.unwrap(), folder.path().join("journal"));
+    assert_eq!(journal.dead_letter_file.unwrap(), Path::new("/dead"));
+}
+
+#[test]
+fn what_makes_no_sense_is_refused_with_its_place_and_reason() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.toml");
+    let long = format!("/{}", "x".repeat(110));
+    let journal = |rest: &str| format!("[journal]\nfolder = \"j\"\n{rest}\n");
+    let keep = |rest: &str| journal(&format!("[[journal.keep]]\ndomain = \"xmpp.example\"\n{rest}"));
+    for (text, key, what) in [
+        ("[[journal.keep]]\ndomain = \"*\"\n".into(), "journal.keep", "no meaning without journal.folder"),
+        ("[journal]\ndead_letter_file = \"d\"\n".into(), "journal.dead_letter_file", "without journal.folder"),
+        ("[journal]\nfolder = \"\"\n".into(), "journal.folder", "must be a path"),
+        ("[journal]\nfolder = [\"a\", \"b\"]\n".into(), "journal.folder", "must be text"),
+        (format!("[journal]\nfolder = \"{file}\"\n"), "journal.folder", "is a file"),
+        (format!("[journal]\nfolder = \"{long}\"\n"), "journal.folder", "must be shorter than 108 bytes"),
+        (journal("dead_letter_file = \"j/dead\""), "journal.dead_letter_file", "the journal's alone"),
+        (journal("max_entries = 0"), "journal.max_entries", "from 1 to 10000000"),
+        (journal("max_octets = \"1 KiB\""), "journal.max_octets", "from 1048576 B"),
+        (journal("[[journal.keep]]\nwhen = \"away\""), "journal.keep[1].domain", "is missing"),
+        (keep("when = \"always\""), "journal.keep[1].when", "\"never\" or \"away\" or \"every\""),
+        (keep("for = \"0s\""), "journal.keep[1].for", "must be from 1s to 31d"),
+        (keep("for = \"32d\""), "journal.keep[1].for", "must be from 1s to 31d"),
+        (keep("for = 5"), "journal.keep[1].for", "with ms, s, min, h or d"),
+        (keep("per_conversation = 0"), "journal.keep[1].per_conversation", "from 1 to"),
+        (
+            keep("per_conversation = 200000"),
+            "journal.keep[1].per_conversation",
+            "more than journal.max_entries, 100000",
+        ),
+        (keep("largest = \"0 B\""), "journal.keep[1].largest", "from 1024 B to 1048576 B"),
+        (keep("largest = \"2 MiB\""), "journal.keep[1].largest", "to 1048576 B"),
+        (keep("when = \"never\"\nfor = \"1h\""), "journal.keep[1].for", "leave one of them out"),
+        (keep("when = \"never\"\nlargest = \"1 KiB\""), "journal.keep[1].largest", "leave one of them out"),
+        (keep("[[journal.keep]]\ndomain = \"XMPP.example\""), "journal.keep[2].domain", "stands in an earlier"),
+        (journal("[[journal.keep]]\ndomain = \"c.example\""), "journal.keep[1].domain", "could never match"),
+        (journal("[[journal.keep]]\ndomain = \"gw.example\""), "journal.keep[1].domain", "write the domain of theirs"),
+        (keep("age = \"1h\""), "journal.keep[1].age", "known are domain, when, for"),
+    ] {
+        let told = wrong(&text);
+        let found = told.iter().any(|problem| problem.key == key && problem.what.contains(what));
+        assert!(found, "{text}\n{told:#?}");
+    }
+}
