@@ -9,7 +9,7 @@ use slotmap::SlotMap;
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
-use turn::Minter;
+use turn::Minters;
 
 slotmap::new_key_type! {
     /// An operation that the relay admitted and nobody has concluded yet.
@@ -116,10 +116,10 @@ pub struct Relay {
 
 impl Relay {
     /// A relay with nothing in flight.
-    pub fn new(settings: Settings, minter: &Minter) -> Self {
+    pub fn new(settings: Settings, minters: &Minters) -> Self {
         Self {
             settings,
-            marker: Marker::new(minter.derive("mark")),
+            marker: Marker::new(minters.lasting.derive("mark")),
             in_flight: SlotMap::with_key(),
             answered: 0,
             deadlines: VecDeque::new(),
@@ -302,7 +302,7 @@ mod tests {
         policy.add_home(DomainPattern::Exactly("xmpp.example".into()), Side::Xmpp);
         policy.add_speaker(PeerId(1), DomainPattern::Any);
         let settings = Settings { policy, sip_window: Duration::from_secs(2), max_in_flight: 3 };
-        Relay::new(settings, &Minter::new([3; 16]))
+        Relay::new(settings, &Minters::new([3; 16], [4; 16]))
     }
 
     const ROMEO: &str = "im:romeo@xmpp.example";

@@ -14,7 +14,7 @@ pub use late::LateFailure;
 use cpim::{Concluded, Incoming, OperationKey, Reason, Relay, Side, Status};
 use late::Late;
 use std::time::{Instant, SystemTime};
-use turn::{Calendar, Input, Machine, Minter, Output, Seed};
+use turn::{Calendar, Input, Machine, Minter, Minters, Output, Seed};
 use xmpp_connector::DownReason;
 
 /// What can be set.
@@ -77,13 +77,24 @@ pub struct Engine {
 impl Engine {
     /// An engine at rest. Equal seeds and equal inputs give equal outputs.
     pub fn new(settings: Settings, seed: Seed, now: Instant) -> Self {
-        let minter = Minter::new(seed);
+        Self::with_minters(settings, &Minters::of_one_run(Minter::new(seed)), now)
+    }
+
+    /// The same for a gateway that keeps something from one start to the next: `lasting` is kept with it, `seed` is new each
+    /// time. What a message is called and how it is known again follows from `lasting`, so that whoever repeats something
+    /// after a restart, or has it repeated to him, finds what he knew.
+    pub fn with_lasting(settings: Settings, seed: Seed, lasting: Seed, now: Instant) -> Self {
+        Self::with_minters(settings, &Minters::new(seed, lasting), now)
+    }
+
+    fn with_minters(settings: Settings, minters: &Minters, now: Instant) -> Self {
+        let minter = &minters.fresh;
         let calendar = Calendar::new(now, settings.made_at);
         Self {
-            relay: Relay::new(settings.relay, &minter),
-            sip: sip_connector::Connector::new(settings.sip, &minter, calendar),
-            xmpp: xmpp_connector::Connector::new(settings.xmpp, &minter, calendar, now),
-            late: Late::new(settings.late_failure, &minter),
+            relay: Relay::new(settings.relay, minters),
+            sip: sip_connector::Connector::new(settings.sip, minters, calendar),
+            xmpp: xmpp_connector::Connector::new(settings.xmpp, minter, calendar, now),
+            late: Late::new(settings.late_failure, minter),
             output: Output::new(),
             redact_addresses: settings.redact_addresses,
             draining: false,

@@ -30,7 +30,7 @@ use std::net::IpAddr;
 use std::time::Instant;
 use translate::address::Rules;
 use translate::envelope::Context;
-use turn::{Calendar, Input, Minter, Output, StreamId};
+use turn::{Calendar, Input, Minter, Minters, Output, StreamId};
 
 pub use repeats::Counters as RepeatCounters;
 pub use routes::{
@@ -140,7 +140,8 @@ pub struct Connector {
     outgoing: Outgoing,
     rules: Rules,
     calendar: Calendar,
-    minter: Minter,
+    /// For the threads of conversations that have no name.
+    threads: Minter,
     settings: Settings,
 }
 
@@ -158,7 +159,7 @@ fn capabilities() -> Answer<'static> {
 
 impl Connector {
     /// A connector at rest.
-    pub fn new(mut settings: Settings, minter: &Minter, calendar: Calendar) -> Self {
+    pub fn new(mut settings: Settings, minters: &Minters, calendar: Calendar) -> Self {
         narrowest_first(&mut settings.trusted);
         let endpoint = endpoint::Settings {
             accept: translate::message::ACCEPT.into(),
@@ -168,11 +169,11 @@ impl Connector {
         };
         let rules = settings.rules();
         Self {
-            stack: Stack::new(&settings, endpoint, minter),
-            outgoing: Outgoing::new(&settings, rules.clone(), minter, calendar),
+            stack: Stack::new(&settings, endpoint, minters),
+            outgoing: Outgoing::new(&settings, rules.clone(), minters, calendar),
             rules,
             calendar,
-            minter: minter.derive("threads"),
+            threads: minters.lasting.derive("threads"),
             settings,
         }
     }
@@ -311,7 +312,7 @@ impl Connector {
         let context = Context {
             rules: &self.rules,
             host: &self.settings.host,
-            minter: &self.minter,
+            minter: &self.threads,
             calendar: &self.calendar,
             now,
         };

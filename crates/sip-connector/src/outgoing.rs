@@ -34,7 +34,7 @@ use slotmap::{Key, KeyData, SlotMap};
 use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
-use turn::{Calendar, Minter, Output, Pool};
+use turn::{Calendar, Minter, Minters, Output, Pool};
 
 slotmap::new_key_type! {
     struct MessageKey;
@@ -103,7 +103,8 @@ pub(crate) struct Outgoing {
 }
 
 impl Outgoing {
-    pub(crate) fn new(settings: &Settings, rules: Rules, minter: &Minter, calendar: Calendar) -> Self {
+    pub(crate) fn new(settings: &Settings, rules: Rules, minters: &Minters, calendar: Calendar) -> Self {
+        let minter = &minters.fresh;
         let [a, b] = [minter.keyed(&[b"destinations", b"a"]), minter.keyed(&[b"destinations", b"b"])];
         Self {
             messages: SlotMap::with_key(),

@@ -9,7 +9,7 @@ use sip::transaction::{Flow, Transport};
 use sip::transport::{Arrived, Connections};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
-use turn::{Input, Minter, Output, SocketId};
+use turn::{Input, Minters, Output, SocketId};
 
 /// What carries a request that was sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,10 +31,10 @@ pub(crate) struct Stack {
 }
 
 impl Stack {
-    pub(crate) fn new(settings: &Settings, endpoint: endpoint::Settings, minter: &Minter) -> Self {
+    pub(crate) fn new(settings: &Settings, endpoint: endpoint::Settings, minters: &Minters) -> Self {
         Self {
             connections: Connections::new(&endpoint.limits, settings.connections),
-            endpoint: Endpoint::new(endpoint, minter.derive("sip endpoint")),
+            endpoint: Endpoint::new(endpoint, minters.derive("sip endpoint")),
             routes: Routes::new(&settings.routes),
             large_requests: settings.large_requests,
             scratch: Vec::new(),

@@ -58,6 +58,33 @@ impl Minter {
     }
 }
 
+/// What a machine takes its identifiers from.
+#[derive(Clone, Debug)]
+pub struct Minters {
+    /// New at each start: what it mints has not been given before, in this run or in any other.
+    pub fresh: Minter,
+    /// The same at each start, where anything outlives one; else as good as `fresh`. Only its keyed hashes are used: what it
+    /// mints would begin anew with the next run.
+    pub lasting: Minter,
+}
+
+impl Minters {
+    /// Minters of a machine that is the same after its next start. `seed` is not.
+    pub fn new(seed: Seed, lasting: Seed) -> Self {
+        Self { fresh: Minter::new(seed), lasting: Minter::new(lasting) }
+    }
+
+    /// Minters of a machine that leaves nothing behind.
+    pub fn of_one_run(minter: Minter) -> Self {
+        Self { lasting: minter.clone(), fresh: minter }
+    }
+
+    /// Minters for another machine, derived from these.
+    pub fn derive(&self, purpose: &str) -> Minters {
+        Minters { fresh: self.fresh.derive(purpose), lasting: self.lasting.derive(purpose) }
+    }
+}
+
 /// Writes what is hashed of `parts`, as far as it has room.
 fn gather(parts: &[&[u8]], out: &mut [u8; GATHERED]) -> Option<usize> {
     out[0] = 1;

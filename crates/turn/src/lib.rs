@@ -18,7 +18,7 @@ mod store;
 mod wheel;
 
 pub use calendar::Calendar;
-pub use ids::{Minter, Seed, base32};
+pub use ids::{Minter, Minters, Seed, base32};
 pub use letter::Letter;
 pub use output::{Action, Output, StreamId, Target};
 pub use pool::Pool;

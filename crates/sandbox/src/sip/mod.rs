@@ -27,7 +27,7 @@ use slotmap::{Key, KeyData, SlotMap};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Instant;
 use streams::Streams;
-use turn::{Input, Machine, Minter, Output, SocketId, StreamId};
+use turn::{Input, Machine, Minter, Minters, Output, SocketId, StreamId};
 
 /// What the domain is made of.
 #[derive(Clone, Debug)]
@@ -129,7 +129,7 @@ impl SipDomain {
                 settings.algorithms.clone(),
                 &minter.derive("realm"),
             ),
-            endpoint: Endpoint::new(endpoint, minter.derive("endpoint")),
+            endpoint: Endpoint::new(endpoint, Minters::of_one_run(minter.derive("endpoint"))),
             registrar: Registrar::new(settings.registrar),
             passed: SlotMap::with_key(),
             streams: Streams::default(),

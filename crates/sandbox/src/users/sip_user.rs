@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use turn::{Input, Minter, Output, SocketId};
+use turn::{Input, Minter, Minters, Output, SocketId};
 
 /// Who registers, and where.
 #[derive(Clone)]
@@ -126,7 +126,7 @@ impl SipUser {
         let mut call_id = Vec::new();
         call_id.extend_from_slice(&turn::base32::<26>(minter.mint()));
         Self {
-            endpoint: Endpoint::new(endpoint, minter.derive("endpoint")),
+            endpoint: Endpoint::new(endpoint, Minters::of_one_run(minter.derive("endpoint"))),
             address,
             contact,
             asked: BTreeMap::new(),

@@ -34,7 +34,7 @@ use print::SentBy;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use turn::{Minter, Output, SocketId, StreamId};
+use turn::{Minters, Output, SocketId, StreamId};
 
 /// Retry-After of a 503, in seconds: by then a good part of what fills the tables has left them.
 const OVERLOAD_RETRY_AFTER: u32 = 10;
@@ -55,8 +55,8 @@ pub enum Event<'a> {
         request: Request<'a>,
         /// Its fields that every request has.
         essentials: Essentials<'a>,
-        /// A hash that only retransmissions of the same request share; the same after a restart of the same program with
-        /// the same seed.
+        /// A hash that only retransmissions of the same request share; over UDP also those that come after a restart with the
+        /// same [lasting](Minters::lasting) minter.
         hash: u128,
     },
     /// A client transaction ended.
@@ -121,10 +121,10 @@ pub struct Endpoint {
 
 impl Endpoint {
     /// An endpoint without transactions.
-    pub fn new(settings: Settings, minter: Minter) -> Self {
+    pub fn new(settings: Settings, minters: Minters) -> Self {
         let timers = settings.timers();
         let hasher = |purpose| {
-            let seed = u128::from_le_bytes(minter.table_seed(purpose));
+            let seed = u128::from_le_bytes(minters.fresh.table_seed(purpose));
             let (high, low) = ((seed >> 64) as u64, seed as u64);
             ahash::RandomState::with_seeds(high, low, high.rotate_left(32), low.rotate_left(32))
         };
@@ -141,7 +141,7 @@ impl Endpoint {
             sent_by: SentBy::new(&settings.sent_by),
             sent_by_tcp: SentBy::new(settings.sent_by_tcp.as_ref().unwrap_or(&settings.sent_by)),
             phrases: Phrases::new(values, &settings.server_name, &settings.warn_agent),
-            keys: Keys::new(minter, requests),
+            keys: Keys::new(minters, requests),
             open: Open::new(),
             finished: Finished::new(),
             refused: Refused::new(timers),

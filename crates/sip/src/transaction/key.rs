@@ -12,12 +12,15 @@ use smallvec::SmallVec;
 use std::hash::{BuildHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::ops::Range;
-use turn::Minter;
+use turn::Minters;
+use xxhash_rust::xxh3::xxh3_64_with_secret;
 
 /// What branches begin with that are unique by RFC 3261 (8.1.1.7).
 const COOKIE: &[u8] = b"z9hG4bK";
 /// Base 32 digits of the 128 bits of our branches.
 pub(crate) const BRANCH_DIGITS: usize = 26;
+/// Octets of a secret of XXH3, at least 136; the more, the more of it is used.
+const SECRET: usize = 192;
 /// Base 32 digits of a tag: 65 bits' room for 64 bits.
 const TAG_DIGITS: usize = 13;
 
@@ -44,16 +47,26 @@ impl Identity {
     }
 }
 
-/// Makes keys.
+/// Makes keys: those of requests over UDP are the same after the next start, for whoever repeats one then.
 #[derive(Debug)]
 pub(crate) struct Keys {
-    minter: Minter,
+    minters: Minters,
+    /// For what stands in tables of this run only.
     hasher: ahash::RandomState,
+    /// Secret of the hash of whole requests. That hash, XXH3, is the same in every build and on every machine.
+    secret: [u8; SECRET],
+    /// Tells the streams of this run from those of others, which have the same numbers.
+    run: [u8; 8],
 }
 
 impl Keys {
-    pub(crate) fn new(minter: Minter, hasher: ahash::RandomState) -> Self {
-        Self { minter, hasher }
+    pub(crate) fn new(mut minters: Minters, hasher: ahash::RandomState) -> Self {
+        let run = (minters.fresh.mint() as u64).to_le_bytes();
+        let mut secret = [0; SECRET];
+        for (place, part) in secret.chunks_exact_mut(16).enumerate() {
+            part.copy_from_slice(&minters.lasting.keyed(&[b"request", &[place as u8]]).to_le_bytes());
+        }
+        Self { minters, hasher, secret, run }
     }
 
     /// The identity of a request.
@@ -62,11 +75,10 @@ impl Keys {
             Some(branch) if of.via.has_cookie() => self.key(flow, &of.via, &[branch]),
             _ => self.key_of_rfc_2543(flow, request, of, of.to.tag.unwrap_or_default()),
         };
-        let mut hasher = self.hasher.build_hasher();
         let via = span_in(request.bytes, of.via.raw).unwrap_or(0..0);
-        hasher.write(request.bytes.get(..via.start).unwrap_or_default());
-        hasher.write(request.bytes.get(via.end..).unwrap_or_default());
-        Identity { key, request_hash: hasher.finish() }
+        let [above, below] = [request.bytes.get(..via.start), request.bytes.get(via.end..)]
+            .map(|part| xxh3_64_with_secret(part.unwrap_or_default(), &self.secret));
+        Identity { key, request_hash: above.rotate_left(32) ^ below }
     }
 
     /// The keys that the INVITE of an ACK can have: an INVITE of RFC 2543 had no To tag where ours stands in the ACK.
@@ -98,7 +110,10 @@ impl Keys {
     fn key(&self, flow: &Flow, via: &Via<'_>, rest: &[&[u8]]) -> u128 {
         let mut source = [0; 17];
         match (flow.transport, flow.stream) {
-            (Transport::Tcp, Some(stream)) => source[..8].copy_from_slice(&stream.data().as_ffi().to_le_bytes()),
+            (Transport::Tcp, Some(stream)) => {
+                source[..8].copy_from_slice(&stream.data().as_ffi().to_le_bytes());
+                source[8..16].copy_from_slice(&self.run);
+            }
             _ => {
                 let address = match flow.peer.ip() {
                     IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -112,7 +127,7 @@ impl Keys {
         let port = via.port.unwrap_or(5060).to_le_bytes();
         let mut parts: SmallVec<[&[u8]; 9]> = SmallVec::from_slice(&[&source[..], &host[..], &port[..]]);
         parts.extend_from_slice(rest);
-        self.minter.keyed(&parts)
+        self.minters.lasting.keyed(&parts)
     }
 
     /// What merged requests have in common (8.2.2.2): From tag, Call-ID and CSeq, and the addresses of From and To, because
@@ -134,7 +149,7 @@ impl Keys {
 
     /// A new branch or tag.
     pub(crate) fn mint(&mut self) -> u128 {
-        self.minter.mint()
+        self.minters.fresh.mint()
     }
 }
 

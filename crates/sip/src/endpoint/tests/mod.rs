@@ -4,10 +4,11 @@ mod client;
 mod invite;
 mod random;
 mod responses;
+mod restart;
 mod server;
 
 use super::*;
-use turn::Action;
+use turn::{Action, Minters};
 
 /// What an event was, without what it borrowed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -79,7 +80,7 @@ impl Stage {
         let mut settings = Settings::new("gw.example:5070");
         change(&mut settings);
         Self {
-            endpoint: Endpoint::new(settings, Minter::new([9; 16])),
+            endpoint: Endpoint::new(settings, Minters::new([9; 16], [8; 16])),
             out: Output::new(),
             start: Instant::now(),
             at: Duration::ZERO,
