@@ -28,6 +28,7 @@ mod reconfigure;
 mod redirections;
 mod repeats;
 mod requests_to_sip;
+mod restart;
 mod route_sets;
 mod routes;
 mod several_components;

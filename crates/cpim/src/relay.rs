@@ -47,6 +47,9 @@ pub struct Admitted<'a> {
     pub held: bool,
     /// It was kept when its destination was away, and comes late: whoever reads it is told when it was written.
     pub stored: bool,
+    /// How often it was handed over before, and came back: 0 at first. Whoever gets it with the mark and the attempt of one
+    /// that was handed over before, in a life that has ended, sends what was sent then, so that the far side knows it again.
+    pub attempt: u32,
 }
 
 /// The one response of an operation, on its way back.
@@ -154,7 +157,15 @@ impl Relay {
         }
         // `check` saw that it is not zero.
         let max_forwards = MaxForwards(message.max_forwards.0.saturating_sub(1));
-        Ok(Admitted { operation, side, message: Message { max_forwards, ..message }, mark, held: false, stored: false })
+        Ok(Admitted {
+            operation,
+            side,
+            message: Message { max_forwards, ..message },
+            mark,
+            held: false,
+            stored: false,
+            attempt: 0,
+        })
     }
 
     fn check(&self, now: Instant, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Reason> {

@@ -41,8 +41,6 @@ slotmap::new_key_type! {
     struct DestinationKey;
 }
 
-/// Of the tag of a From: 64 bits.
-const TAG_DIGITS: usize = 13;
 /// Words of the far side are cut to this many octets.
 const LONGEST_TEXT: usize = 256;
 
@@ -53,8 +51,10 @@ struct Row {
     kept: Option<Kept>,
     /// Where it was sent to; `None` while it waits.
     open: Option<Open>,
-    /// The tag of its From, the same wherever it is sent.
-    tag: u64,
+    /// See [`Admitted::attempt`].
+    attempt: u32,
+    /// Requests that were sent for it, in this attempt.
+    sendings: u32,
     /// How far it has come, where its answer may be a reason to send it again.
     course: Option<Box<Course>>,
     next: Option<MessageKey>,
@@ -84,7 +84,7 @@ pub(crate) struct Outgoing {
     hasher: ahash::RandomState,
     /// Failed behind another message, or when their turn came; told one by one.
     failed: VecDeque<(OperationKey, Failure<'static>)>,
-    tags: Minter,
+    branches: Minter,
     repeats: Repeats,
     waiting: usize,
     pool: Pool,
@@ -112,7 +112,7 @@ impl Outgoing {
             by_uri: HashTable::new(),
             hasher: ahash::RandomState::with_seeds(a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64),
             failed: VecDeque::new(),
-            tags: minter.derive("tags of From"),
+            branches: minters.lasting.derive("branches"),
             repeats: Repeats::new(settings, minter),
             waiting: 0,
             pool: Pool::new(),
@@ -187,7 +187,7 @@ impl Outgoing {
                 max_forwards: message.max_forwards.0,
             };
             let key = self.destination(&scratch[..uri_end], route);
-            self.enter(now, admitted.operation, key, &parts, stack, out)
+            self.enter(now, admitted, key, &parts, stack, out)
         });
         (self.scratch, self.content) = (scratch, written);
         result
@@ -223,15 +223,23 @@ impl Outgoing {
     fn enter(
         &mut self,
         now: Instant,
-        operation: OperationKey,
+        admitted: &Admitted<'_>,
         key: DestinationKey,
         parts: &Parts<'_>,
         stack: &mut Stack,
         out: &mut Output,
     ) -> Result<(), Failure<'static>> {
-        let tag = self.tags.mint() as u64;
         let row = &self.destinations[key];
-        let message = Row { operation, destination: key, kept: None, open: None, tag, course: None, next: None };
+        let message = Row {
+            operation: admitted.operation,
+            destination: key,
+            kept: None,
+            open: None,
+            attempt: admitted.attempt,
+            sendings: 0,
+            course: None,
+            next: None,
+        };
         if row.open < self.parallel && row.count == 0 {
             let message = self.messages.insert(message);
             return match self.begin(now, message, parts, stack, out) {
@@ -298,24 +306,26 @@ impl Outgoing {
         to.push(b'<');
         to.extend_from_slice(own);
         to.push(b'>');
-        let tag = turn::base32::<TAG_DIGITS>(row.tag.into());
+        let counted = [row.attempt.to_le_bytes(), row.sendings.to_le_bytes()];
+        let branch = self.branches.keyed(&[parts.mark(), counted.as_flattened()]);
+        let first_cseq = repeats::first_cseq(row.attempt);
         loop {
             let form = row.course.as_ref().map_or(0, |course| course.form());
             let form = parts.forms.get(form).copied().unwrap_or_default();
             let mut lines = Vec::new();
             let (cseq, uri, more) = match &mut row.course {
                 Some(course) => {
-                    let cseq = course.cseq();
+                    let cseq = first_cseq + course.repeats();
                     let uri = self.repeats.write(stack.routes.way(journey), own, &form, course, &mut lines);
                     (cseq, uri, &lines[..])
                 }
-                None => (1, own, form.lines),
+                None => (first_cseq, own, form.lines),
             };
             let request = RequestParts {
                 method: Method::Message,
                 uri,
                 from: parts.from,
-                from_tag: Some(&tag),
+                from_tag: Some(parts.tag()),
                 to: &to,
                 call_id: parts.call_id,
                 cseq,
@@ -324,7 +334,7 @@ impl Outgoing {
                 more,
                 content_type: (!form.content_type.is_empty()).then_some(form.content_type),
                 body: form.body,
-                branch: None,
+                branch: Some(branch),
             };
             let carrier = match stack.request(now, journey, &request, message.data().as_ffi(), out) {
                 Ok(carrier) => carrier,
@@ -337,6 +347,7 @@ impl Outgoing {
                 Err(error) => return Err(not_sent(error)),
             };
             row.open = Some(Open { journey, carrier });
+            row.sendings += 1;
             let may_move = carrier == Carrier::ConnectionOrDatagram || stack.routes.has_more(journey);
             return Ok(may_move || row.course.is_some());
         }

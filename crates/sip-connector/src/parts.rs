@@ -1,16 +1,33 @@
 //! What a MESSAGE of ours is made of, borrowed while it is sent and kept while it may have to be sent again.
 
 use crate::translate::content::{Form, Forms};
+use cpim::Mark;
 use smallvec::SmallVec;
+
+/// Octets of the tag of a From: 65 bits.
+const TAG: usize = 13;
 
 /// One MESSAGE, ready to be printed but for what its way decides.
 pub(crate) struct Parts<'a> {
     /// The value of From, without a tag.
     pub(crate) from: &'a [u8],
+    /// It begins with the mark.
     pub(crate) call_id: &'a [u8],
     /// At least one.
     pub(crate) forms: Forms<'a>,
     pub(crate) max_forwards: u8,
+}
+
+impl<'a> Parts<'a> {
+    /// What all requests for one message have in common, and no other has.
+    pub(crate) fn mark(&self) -> &'a [u8] {
+        self.call_id.get(..Mark::LENGTH).unwrap_or(self.call_id)
+    }
+
+    /// The tag of From: the front of the mark, which is random. It is the same whenever and wherever the message is sent.
+    pub(crate) fn tag(&self) -> &'a [u8] {
+        self.call_id.get(..TAG).unwrap_or(self.call_id)
+    }
 }
 
 /// The same, kept: From and Call-ID and then of each form Content-Type, lines and body, one after the other.

@@ -26,6 +26,8 @@ use turn::Minter;
 
 /// A message is sent so often, whatever is answered.
 const MOST_SENDINGS: u32 = 10;
+/// The largest number of a CSeq is 2^31 - 1 (RFC 3261 section 8.1.1.5).
+const MOST_ATTEMPTS: u32 = (1 << 31) / MOST_SENDINGS - 1;
 /// URIs that a message is sent to, its own included.
 const MOST_TARGETS: usize = 8;
 /// A message is not sent again when so much has passed since it was sent first: what Timer F is for one transaction. The
@@ -41,9 +43,16 @@ pub(crate) enum Again {
     Along(RouteId),
 }
 
+/// The number for the CSeq of the first request of an attempt: higher than all of the attempt before it, so that whoever still
+/// keeps the transaction of that one takes it for a new request and not for a merged one (RFC 3261 sections 8.1.3.5, 8.2.2.2).
+pub(crate) fn first_cseq(attempt: u32) -> u32 {
+    attempt.min(MOST_ATTEMPTS) * MOST_SENDINGS + 1
+}
+
 /// How far a message has come that may be sent again.
 pub(crate) struct Course {
-    cseq: u32,
+    /// Times that it was sent again in another way.
+    repeats: u32,
     /// Place of the form that it was sent in last.
     form: usize,
     shown: Shown,
@@ -55,9 +64,9 @@ pub(crate) struct Course {
 }
 
 impl Course {
-    /// The number for the CSeq.
-    pub(crate) fn cseq(&self) -> u32 {
-        self.cseq
+    /// How often it was sent again in another way: what is added to the number of the first CSeq.
+    pub(crate) fn repeats(&self) -> u32 {
+        self.repeats
     }
 
     /// Place of the form to be sent.
@@ -146,7 +155,7 @@ impl Repeats {
     pub(crate) fn course(&self, now: Instant, forms: &[Form<'_>]) -> Option<Box<Course>> {
         let possible = forms.len() > 1 || !self.keyring.is_empty() || !self.followed.is_empty();
         possible.then(|| {
-            Box::new(Course { cseq: 1, form: 0, shown: Shown::default(), begun: now, targets: Vec::new(), tried: 0 })
+            Box::new(Course { repeats: 0, form: 0, shown: Shown::default(), begun: now, targets: Vec::new(), tried: 0 })
         })
     }
 
@@ -187,7 +196,7 @@ impl Repeats {
         course: &mut Course,
         outcome: &Outcome<'_>,
     ) -> Option<Again> {
-        let is_over = course.cseq >= MOST_SENDINGS || now.saturating_duration_since(course.begun) >= PATIENCE;
+        let is_over = course.repeats + 1 >= MOST_SENDINGS || now.saturating_duration_since(course.begun) >= PATIENCE;
         let again = match outcome {
             Outcome::Final(response) => self.judge_answer(routes, journey, own, forms, course, response),
             _ => None,
@@ -207,7 +216,7 @@ impl Repeats {
             }
             None => return None,
         };
-        course.cseq += 1;
+        course.repeats += 1;
         Some(again)
     }
 
