@@ -21,6 +21,7 @@ mod late_failures;
 mod link;
 mod message_size;
 mod next_hop;
+mod overload;
 mod privacy;
 mod private_places;
 mod queues;

@@ -218,6 +218,16 @@ impl World {
         self.received.extend_from_slice(&bytes);
     }
 
+    /// The server, which does not read by itself, takes at most so many octets of what waits.
+    pub fn server_takes(&mut self, most: usize) {
+        let Some(stream) = self.stream else { return };
+        let output = self.engine.output();
+        let bytes = output.unsent(stream);
+        let bytes = bytes[..bytes.len().min(most)].to_vec();
+        output.sent(stream, bytes.len());
+        self.received.extend_from_slice(&bytes);
+    }
+
     /// The server reads again: everything that waited arrives.
     pub fn resume_reading(&mut self) {
         self.reading = true;
