@@ -562,3 +562,55 @@ fn more_connections_than_may_be_are_closed_and_the_trusted_let_in() {
     }
     world.assert_quiet();
 }
+
+/// Whoever is not known is answered, and has to read the answers: he is no reason to keep megabytes.
+#[test]
+fn a_stranger_who_does_not_read_loses_his_connection() {
+    for (peer, most) in [("203.0.113.5", 70_000), ("192.0.2.9", 300_000)] {
+        let mut world = World::with(|settings| settings.sip.endpoint.max_unsent = 250_000);
+        let stream = world.sip_connects((peer.parse::<std::net::IpAddr>().expect("an address"), 40_000).into());
+        world.sip.is_reading = false;
+        let mut written = 0;
+        let mut waited = 0;
+        for n in 0.. {
+            let request = message(n, "romeo@elsewhere.example", "hello").replace("/UDP", "/TCP");
+            written += request.len();
+            world.sip_writes(stream, request);
+            waited = waited.max(world.engine.output_len());
+            if world.is_closed_by_gateway(stream) {
+                break;
+            }
+            assert!(written < 1_000_000, "{peer}: {waited} octets wait for him");
+        }
+        assert!(waited > most / 2 && waited < most, "{peer}: {waited}");
+        world.sip.is_reading = true;
+        world.proxy_sends(message(1_000_000, "romeo@xmpp.example", "hello"));
+        assert_eq!(world.return_pings().len(), 1, "the message");
+        assert_eq!(world.take_statuses(), [202]);
+        world.assert_quiet();
+    }
+}
+
+/// The answers to stanzas beyond a limit are answers like others: what waits for a server that writes and does not read is
+/// bounded.
+#[test]
+fn refusals_of_excess_wait_within_the_bound() {
+    let mut world = World::with(|settings| settings.xmpp.unsent_limit = 10_000);
+    world.reading = false;
+    let deep = format!(
+        "<message from='romeo@xmpp.example/x' to='juliet@sip.example' id='{}'>{}{}</message>",
+        "i".repeat(1000),
+        "<a>".repeat(100),
+        "</a>".repeat(100)
+    );
+    for _ in 0..1000 {
+        world.server_writes(&deep);
+    }
+    assert!(world.engine.output_len() < 300_000, "{}", world.engine.output_len());
+    world.resume_reading();
+    world.turn();
+    let told = world.take_stanzas();
+    assert!(!told.is_empty() && told.iter().all(|stanza| stanza.contains("<policy-violation")), "{}", told.len());
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    assert!(world.take_message().is_some());
+}

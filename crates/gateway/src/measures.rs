@@ -151,6 +151,7 @@ fn sip_connections(counters: &sip_connector::ConnectionCounters, metrics: &mut M
         idle,
         unfinished,
         broken,
+        unread,
     } = *counters;
     let mut count = |name, help, value| metrics.counter(name, help, &[], value);
     count("entente_sip_connections_accepted_total", "TCP connections that SIP peers made.", accepted);
@@ -160,9 +161,14 @@ fn sip_connections(counters: &sip_connector::ConnectionCounters, metrics: &mut M
         "TCP connections that no request is sent over any more, because one had no answer and nothing else came.";
     count("entente_sip_connections_retired_total", help, retired);
     count("entente_sip_keep_alives_total", "Keep-alives that were answered.", pings);
-    for (reason, value) in
-        [("too_many", turned_away), ("room", made_room), ("idle", idle), ("unfinished", unfinished), ("broken", broken)]
-    {
+    for (reason, value) in [
+        ("too_many", turned_away),
+        ("room", made_room),
+        ("idle", idle),
+        ("unfinished", unfinished),
+        ("broken", broken),
+        ("unread", unread),
+    ] {
         let help = "TCP connections that were closed on SIP peers, by reason.";
         metrics.counter("entente_sip_connections_closed_total", help, &[("reason", reason)], value);
     }

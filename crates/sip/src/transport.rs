@@ -33,6 +33,10 @@ pub const PATIENCE: Duration = Duration::from_secs(20);
 /// Nothing is added to what waits for a peer that does not read the answers to its keep-alives.
 const PONGS: usize = 4096;
 
+/// A stranger for whom more waits that he does not read loses his connection: he is told what anybody is, and nobody depends
+/// on him.
+const UNREAD: usize = 1 << 16;
+
 /// All connections of one element.
 #[derive(Debug)]
 pub struct Connections {
@@ -128,6 +132,8 @@ pub struct Counters {
     pub unfinished: u64,
     /// Closed because their bytes could not be followed.
     pub broken: u64,
+    /// Closed because a stranger did not read his answers.
+    pub unread: u64,
     /// Not used any more for requests: a peer had left one without a word for [`BUSY`].
     pub retired: u64,
     /// Keep-alives that were answered.
@@ -230,6 +236,11 @@ impl Connections {
         let Some(row) = self.rows.get_mut(stream).filter(|row| row.state != State::Ending) else {
             return (data.len(), Arrived::Nothing);
         };
+        if row.strange && out.unsent_len(stream) >= UNREAD {
+            self.counters.unread += 1;
+            self.end(stream, out);
+            return (data.len(), Arrived::Nothing);
+        }
         let flow = row.flow;
         row.heard = now;
         match row.framer.scan(data) {

@@ -10,8 +10,9 @@ use turn::{CloseCause, Input, Machine, SocketId, StreamId, Target};
 pub const TCP_LISTENER: SocketId = SocketId(1);
 
 /// All connections for SIP, as the neighbours see them.
-#[derive(Default)]
 pub struct SipStreams {
+    /// The neighbours read at once. When not, what the gateway writes stays with it.
+    pub is_reading: bool,
     open: BTreeMap<StreamId, Stream>,
     /// Ordered by the gateway and not yet answered.
     ordered: VecDeque<(StreamId, SocketAddr)>,
@@ -19,6 +20,12 @@ pub struct SipStreams {
     closing: Vec<StreamId>,
     /// Connections that were ordered so far.
     pub connects: usize,
+}
+
+impl Default for SipStreams {
+    fn default() -> Self {
+        Self { is_reading: true, open: BTreeMap::new(), ordered: VecDeque::new(), closing: Vec::new(), connects: 0 }
+    }
 }
 
 #[derive(Default)]
@@ -53,7 +60,7 @@ impl SipStreams {
 
 impl World {
     pub(super) fn drain_sip(&mut self, stream: StreamId) {
-        if let Some(peer) = self.sip.open.get_mut(&stream) {
+        if let Some(peer) = self.sip.open.get_mut(&stream).filter(|_| self.sip.is_reading) {
             let output = self.engine.output();
             let bytes = output.unsent(stream).to_vec();
             output.sent(stream, bytes.len());

@@ -10,6 +10,10 @@ use std::time::{Duration, Instant};
 use turn::{CloseCause, Input, Minter, Output, StreamId, Target};
 use xml::{Fault, Frame, Framer, Limits, StreamNamespaces};
 
+/// Nothing is written about stanzas beyond a limit where so many octets wait for the server: one that writes and does not read
+/// costs no more.
+const MOST_UNSENT: usize = 1 << 18;
+
 /// What a component needs to attach itself.
 #[derive(Clone, Debug)]
 pub struct ComponentSettings {
@@ -167,6 +171,8 @@ pub struct Counters {
     pub stanzas: u64,
     /// Stanzas over a limit, passed over and where possible answered with `policy-violation`.
     pub excess: u64,
+    /// Of those, the ones whose sender was not told, because the server does not read what waits for it.
+    pub untold: u64,
     /// Elements that are no stanzas, passed over.
     pub unknown: u64,
 }
@@ -501,9 +507,12 @@ impl Component {
             (StanzaKind::Iq, stanza_type) => matches!(stanza_type, Some("get" | "set")),
             (StanzaKind::Presence, _) => false,
         };
-        if let (true, Some(from), Some(to)) = (wanted && self.is_up(), &head.from, &head.to)
-            && let Some(buffer) = out.stream(stream)
-        {
+        if let (true, Some(from), Some(to)) = (wanted && self.is_up(), &head.from, &head.to) {
+            let room = out.unsent_len(stream) < MOST_UNSENT;
+            let Some(buffer) = out.stream(stream).filter(|_| room) else {
+                self.counters.untold += 1;
+                return;
+            };
             let error = OutError { text: Some(b"the stanza is too large"), ..Condition::PolicyViolation.into() };
             let id = head.id.as_deref().unwrap_or_default();
             write_error(head.kind, to.as_bytes(), from.as_bytes(), id.as_bytes(), &error, buffer);
