@@ -10,9 +10,9 @@ use std::time::Duration;
 
 use entente_tests::peers::clock::{PATIENCE, wait_for};
 use entente_tests::peers::kamailio::Carrier;
-use entente_tests::peers::ports::free_port;
 use entente_tests::peers::sipp::{Conversation, Request};
 use entente_tests::peers::{Baresip, Entente, Folder, Kamailio, Sipp, XmppClient, XmppServer};
+use entente_tests::ports::free_port;
 
 /// The XMPP domain.
 pub(crate) const XMPP: &str = "xmpp.example";

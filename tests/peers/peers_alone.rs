@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use entente_tests::peers::kamailio::Carrier;
 use entente_tests::peers::sipp::{Answerer, Request};
-use entente_tests::peers::{
-    Baresip, Ejabberd, Folder, Kamailio, Linphone, Prosody, Sipp, XmppClient, ports::free_port,
-};
+use entente_tests::peers::{Baresip, Ejabberd, Folder, Kamailio, Linphone, Prosody, Sipp, XmppClient};
+use entente_tests::ports::free_port;
 
 const ANSWER: Duration = Duration::from_secs(15);
 

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use entente_tests::book;
 use entente_tests::peers::clock::{PATIENCE, wait_for};
-use entente_tests::peers::ports::free_port;
 use entente_tests::peers::{Baresip, Ejabberd, Entente, Folder, Kamailio, Prosody, XmppClient, XmppServer};
+use entente_tests::ports::free_port;
 
 use crate::lab::{SIP, XMPP};
 

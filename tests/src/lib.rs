@@ -4,6 +4,7 @@ pub mod book;
 pub mod dice;
 pub mod fuzz;
 pub mod log;
+pub mod ports;
 pub mod settings;
 pub mod steady;
 pub mod store;

@@ -8,9 +8,9 @@ use serde_json::{Value, json};
 
 use super::clock::{self, PATIENCE};
 use super::folder::Folder;
-use super::ports::{free_port, free_ports};
 use super::process::{Process, Program};
 use super::sipwire::Traced;
+use crate::ports::{free_port, free_ports};
 
 const BARESIP: Program = Program { path: "/usr/bin/baresip", package: "baresip-core" };
 const MODULES: &str = "/usr/lib/baresip/modules";

@@ -5,9 +5,9 @@
 use std::path::{Path, PathBuf};
 
 use super::folder::Folder;
-use super::ports::free_port;
 use super::process::{Process, Program};
 use super::prosody::PASSWORD;
+use crate::ports::free_port;
 
 const ERL: Program = Program { path: "/usr/bin/erl", package: "ejabberd" };
 const TEMPLATE: &str = include_str!("../../peers/servers/ejabberd.yml");

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::clock::{Deadline, PATIENCE, wait_for};
 use super::folder::Folder;
-use super::ports::free_port;
 use super::process::{Process, Program};
+use crate::ports::free_port;
 
 const LINPHONE: Program = Program { path: "/usr/bin/linphone-daemon", package: "linphone-cli" };
 

@@ -15,7 +15,6 @@ pub mod finch;
 pub mod folder;
 pub mod kamailio;
 pub mod linphone;
-pub mod ports;
 pub mod process;
 pub mod profanity;
 pub mod prosody;

@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::clock;
 use super::folder::Folder;
-use super::ports::free_port;
 use super::process::{Process, Program};
+use crate::ports::free_port;
 
 const PROSODY: Program = Program { path: "/usr/bin/prosody", package: "prosody" };
 const TEMPLATE: &str = include_str!("../../peers/servers/prosody.cfg.lua");

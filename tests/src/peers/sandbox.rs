@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::clock::{PATIENCE, wait_for};
 use super::entente::Entente;
 use super::folder::Folder;
-use super::ports::free_ports;
 use super::process::{Process, read_lossy};
+use crate::ports::free_ports;
 
 /// How far above its base the ports of a sandbox reach.
 const PORTS: u16 = 224;

@@ -6,9 +6,9 @@ use std::time::Duration;
 use super::clock::{self, PATIENCE};
 use super::folder::Folder;
 use super::kamailio::Carrier;
-use super::ports::free_port;
 use super::process::{Process, Program, print_tail, read_lossy};
 use super::sipwire::Traced;
+use crate::ports::free_port;
 
 const SIPP: Program = Program { path: "/usr/bin/sipp", package: "sip-tester" };
 const REQUEST: &str = include_str!("../../peers/scenarios/request.xml");
