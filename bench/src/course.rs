@@ -54,15 +54,21 @@ pub(crate) struct Course {
     under_way: u32,
     /// No message before this one is under way.
     oldest: u32,
-    /// Open loop: when the schedule began.
-    began: Option<u64>,
     /// Of each pair, the furthest message that came out, plus one.
     furthest: Vec<u32>,
-    measured: Option<(u64, u64)>,
+    schedule: Option<Schedule>,
     pub(crate) counts: Counts,
     pub(crate) statuses: BTreeMap<u16, u64>,
     pub(crate) delivery: Histogram,
     pub(crate) answer: Histogram,
+}
+
+/// The times of a run: when messages begin to be sent, when measuring begins, when both end.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Schedule {
+    pub(crate) begin: u64,
+    pub(crate) from: u64,
+    pub(crate) until: u64,
 }
 
 /// Events counted over the whole run, except where the name says otherwise.
@@ -112,9 +118,8 @@ impl Course {
             records: Records::default(),
             under_way: 0,
             oldest: 0,
-            began: None,
             furthest: vec![0; pairs as usize],
-            measured: None,
+            schedule: None,
             counts: Counts::default(),
             statuses: BTreeMap::new(),
             delivery: Histogram::new(),
@@ -124,27 +129,28 @@ impl Course {
 
     /// A time of the run in seconds from the start of the measured window.
     pub(crate) fn seconds_into_window(&self, time: u64) -> f64 {
-        let (from, _) = self.measured.unwrap_or_default();
+        let from = self.schedule.map_or(0, |schedule| schedule.from);
         (time as f64 - from as f64) / SECOND as f64
     }
 
-    pub(crate) fn measure(&mut self, from: u64, until: u64) {
-        self.measured = Some((from, until));
+    /// Nothing is due before this is said.
+    pub(crate) fn begin(&mut self, schedule: Schedule) {
+        self.schedule = Some(schedule);
     }
 
     fn in_window(&self, time: u64) -> bool {
-        self.measured.is_some_and(|(from, until)| (from..until).contains(&time))
+        self.schedule.is_some_and(|schedule| (schedule.from..schedule.until).contains(&time))
     }
 
-    /// When the next message is due; `None` while the window is full.
-    pub(crate) fn next_due(&mut self, now: u64) -> Option<u64> {
-        match self.pace {
-            Pace::Closed { window } => (self.under_way < window).then_some(now),
-            Pace::Open { rate } => {
-                let began = *self.began.get_or_insert(now);
-                Some(began + (f64::from(self.records.len()) * SECOND as f64 / rate) as u64)
-            }
-        }
+    /// When the next message is due; `None` while the window is full, and when there is no further one. An open loop sends
+    /// all that were due before its end, after it if need be: else those would be missing that a pause has held up.
+    pub(crate) fn next_due(&self, now: u64) -> Option<u64> {
+        let Schedule { begin, until, .. } = self.schedule?;
+        let due = match self.pace {
+            Pace::Closed { window } => (self.under_way < window).then_some(now)?,
+            Pace::Open { rate } => begin + (f64::from(self.records.len()) * SECOND as f64 / rate) as u64,
+        };
+        (due < until).then_some(due)
     }
 
     /// Books a message that leaves now and was due then. Its sequence number and its pair.
@@ -251,8 +257,9 @@ impl Course {
         }
     }
 
-    pub(crate) fn is_quiet(&self) -> bool {
-        self.under_way == 0
+    /// Whether nothing is under way and nothing more will be, behind the end of the schedule.
+    pub(crate) fn is_quiet(&self, now: u64) -> bool {
+        self.under_way == 0 && self.next_due(now).is_none()
     }
 
     pub(crate) fn fates(&self) -> Fates {
@@ -335,7 +342,9 @@ mod tests {
     use super::*;
 
     fn closed(direction: Direction, window: u32, pairs: u32) -> Course {
-        Course::new(direction, pairs, Pace::Closed { window }, 1000)
+        let mut course = Course::new(direction, pairs, Pace::Closed { window }, 1000);
+        course.begin(Schedule { begin: 0, from: 0, until: 1000 });
+        course
     }
 
     fn send(course: &mut Course, count: u32) {
@@ -354,7 +363,8 @@ mod tests {
         assert_eq!(course.next_due(7), None);
         assert_eq!(course.on_delivered(0, 0, 8), Arrival::First);
         assert_eq!(course.next_due(9), Some(9));
-        assert!(course.is_quiet());
+        assert_eq!(course.next_due(1000), None);
+        assert!(course.is_quiet(1000));
     }
 
     #[test]
@@ -362,7 +372,7 @@ mod tests {
         let mut course = closed(Direction::SipToXmpp, 1, 1);
         course.send(0);
         course.on_answered(0, 480, 7);
-        assert!(course.is_quiet());
+        assert!(course.is_quiet(1000));
         assert_eq!(course.fates(), Fates { refused: 1, ..Fates::default() });
         assert_eq!(course.statuses, BTreeMap::from([(480, 1)]));
     }
@@ -373,9 +383,9 @@ mod tests {
         course.send(0);
         course.on_answered(0, 200, 7);
         course.expire(999);
-        assert!(!course.is_quiet());
+        assert!(!course.is_quiet(1000));
         course.expire(1000);
-        assert!(course.is_quiet());
+        assert!(course.is_quiet(1000));
         assert_eq!(course.fates(), Fates { lost: 1, lost_accepted: 1, lost_due: Some((0, 0)), ..Fates::default() });
         course.on_delivered(0, 0, 1001);
         assert_eq!((course.counts.late, course.fates()), (1, Fates::default()));
@@ -405,13 +415,32 @@ mod tests {
     #[test]
     fn the_open_loop_keeps_its_schedule_whatever_happens() {
         let mut course = Course::new(Direction::SipToXmpp, 1, Pace::Open { rate: 1000.0 }, 1000);
-        course.measure(0, SECOND);
+        assert_eq!(course.next_due(500), None);
+        course.begin(Schedule { begin: 500, from: 500, until: SECOND });
         assert_eq!(course.next_due(500), Some(500));
         course.send(500);
         assert_eq!(course.next_due(70_000_000), Some(1_000_500));
         course.send(1_000_500);
         course.on_delivered(1, 0, 70_000_500);
         assert_eq!(course.delivery.largest(), 69_000_000);
+    }
+
+    #[test]
+    fn what_a_pause_has_held_up_is_sent_after_the_end_and_nothing_else() {
+        let mut course = Course::new(Direction::SipToXmpp, 1, Pace::Open { rate: 1000.0 }, 1000);
+        course.begin(Schedule { begin: 0, from: SECOND / 10, until: SECOND });
+        let late = 5 * SECOND;
+        while let Some(due) = course.next_due(late) {
+            assert!(due < SECOND && !course.is_quiet(late));
+            let (sequence, _) = course.send(due);
+            course.on_answered(sequence, 200, late);
+            course.on_delivered(sequence, 0, late);
+        }
+        assert_eq!(
+            (course.counts.sent, course.counts.sent_in_window, course.counts.delivered_in_window),
+            (1000, 900, 0)
+        );
+        assert!(course.is_quiet(late));
     }
 
     #[test]

@@ -19,7 +19,7 @@ use crate::sip_text::Message;
 use crate::xml_scan::{Piece, Scanner, StartTag};
 
 /// Every so many messages one is treated wrongly.
-const FAULT_EVERY: u64 = 100;
+const FAULT_EVERY: u64 = 10;
 const PER_TURN: usize = 64;
 
 struct Mirror {
@@ -40,8 +40,10 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     };
     let (own, phones, server) = (address("own")?, address("phones")?, address("server")?);
     let fault = arguments.next().and_then(|name| MirrorFault::from_str(&name, true).ok());
+    // Before the first message can come.
+    let datagrams = net::bind_datagrams(own)?;
     let mut stream = TcpStream::connect(server)?;
-    stream.set_read_timeout(Some(Duration::from_secs(5)))?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
     stream.write_all(b"<?xml version='1.0'?><stream:stream xmlns='jabber:component:accept' xmlns:stream='http://etherx.jabber.org/streams' to='sip.test'><handshake>00</handshake>")?;
     let mut greeting = Vec::new();
     while memmem::find(&greeting, b"<handshake/>").is_none() {
@@ -51,7 +53,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         greeting.extend_from_slice(&buffer[..length]);
     }
     let mut mirror = Mirror {
-        datagrams: net::bind_datagrams(own)?,
+        datagrams,
         phones,
         link: Link::new(stream)?,
         // The header is behind us.

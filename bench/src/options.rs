@@ -52,7 +52,8 @@ pub(crate) struct Options {
     /// Closed loop: so many messages under way in each direction.
     #[arg(long, default_value_t = 64, value_name = "N", conflicts_with = "rate", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) window: u32,
-    /// Open loop: so many messages a second in each direction, come what may.
+    /// Open loop: so many messages a second in each direction, come what may; what a pause of the generator has held up
+    /// follows, if need be in the drain.
     #[arg(long, value_name = "PER-SECOND", value_parser = positive)]
     pub(crate) rate: Option<f64>,
     /// Pairs of users, used in turn. 1 is a single conversation.

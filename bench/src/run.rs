@@ -7,6 +7,7 @@ use nix::sys::time::TimeSpec;
 use std::time::Duration;
 
 use crate::clock::{Clock, MILLISECOND, SECOND};
+use crate::course::Schedule;
 use crate::gateway::Gateway;
 use crate::gauge::{self, Gauge, Memory};
 use crate::net::Waits;
@@ -81,14 +82,15 @@ impl<'o> Bench<'o> {
         let gauge = Gauge::new(gateway.pids()?);
         let idle = gauge.memory();
 
-        let from = self.clock.now() + self.options.warmup.nanoseconds();
+        let begin = self.clock.now();
+        let from = begin + self.options.warmup.nanoseconds();
         let until = from + self.options.seconds.nanoseconds();
-        self.traffic.courses().for_each(|course| course.measure(from, until));
+        self.traffic.courses().for_each(|course| course.begin(Schedule { begin, from, until }));
         self.plan_faults(from);
-        self.turn_until(from, true)?;
+        self.turn_until(from)?;
         let (cpu, own) = (gauge.cpu(), gauge::own_cpu());
         let began = self.clock.now();
-        self.turn_until(until, true)?;
+        self.turn_until(until)?;
         let (cpu, own) = (gauge.cpu().saturating_sub(cpu), gauge::own_cpu().saturating_sub(own));
         let seconds = (self.clock.now() - began) as f64 / SECOND as f64;
         let loaded = gauge.memory();
@@ -114,10 +116,10 @@ impl<'o> Bench<'o> {
                 let (listen, words) = (self.options.xmpp_listen, gateway.last_words());
                 bail!("no component connected to {listen} within {} s\n{words}", limit.as_f64());
             }
-            self.turn(self.clock.now() + COARSE, false)?;
+            self.turn(self.clock.now() + COARSE)?;
         }
         // The handshake's answer must be on its way before the first message is.
-        self.turn_until(self.clock.now() + 50 * MILLISECOND, false)
+        self.turn_until(self.clock.now() + 50 * MILLISECOND)
     }
 
     fn plan_faults(&mut self, from: u64) {
@@ -133,21 +135,25 @@ impl<'o> Bench<'o> {
 
     fn drain(&mut self) -> Result<()> {
         let deadline = self.clock.now() + self.options.drain.nanoseconds();
-        while self.clock.now() < deadline && !self.traffic.courses().all(|course| course.is_quiet()) {
-            self.turn(self.clock.now() + COARSE, false)?;
+        loop {
+            let now = self.clock.now();
+            if now >= deadline || self.traffic.courses().all(|course| course.is_quiet(now)) {
+                break;
+            }
+            self.turn(now + COARSE)?;
         }
-        self.turn_until(self.clock.now() + LINGER, false)
+        self.turn_until(self.clock.now() + LINGER)
     }
 
-    fn turn_until(&mut self, end: u64, sending: bool) -> Result<()> {
+    fn turn_until(&mut self, end: u64) -> Result<()> {
         while self.clock.now() < end {
-            self.turn(end, sending)?;
+            self.turn(end)?;
         }
         Ok(())
     }
 
     /// Takes in, sends what is due, lets everything leave; waits, not beyond `limit`, when there was nothing to do.
-    fn turn(&mut self, limit: u64, sending: bool) -> Result<()> {
+    fn turn(&mut self, limit: u64) -> Result<()> {
         let clock = self.clock;
         // Before anything is read: a server that hangs and is then cut off must not read in between.
         self.commit_faults(clock.now());
@@ -162,15 +168,12 @@ impl<'o> Bench<'o> {
                 bail!(failure);
             }
         }
-        let mut wake = limit.min(self.next_coarse);
-        if sending {
-            let (sent, next) = self.send_due(now);
-            active |= sent;
-            wake = wake.min(next);
-        }
+        let (sent, next) = self.send_due(now);
+        active |= sent;
         self.sip.flush();
         self.xmpp.flush(now);
         if !active {
+            let wake = limit.min(self.next_coarse).min(next);
             self.wait(wake.min(self.xmpp.next_release().unwrap_or(u64::MAX)))?;
         }
         Ok(())

@@ -1,9 +1,14 @@
 //! The XMPP server the generator plays, seen by a component written by hand.
 
 use std::io::{Read as _, Write as _};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
+
+use entente_tests::ports::free_address;
+
+/// How long a test waits for what has to come.
+const PATIENCE: Duration = Duration::from_secs(60);
 
 struct Server {
     process: Child,
@@ -14,11 +19,10 @@ struct Server {
 impl Server {
     /// Starts the generator and shakes hands with it as `sip.test`.
     fn start(words: &[&str]) -> Self {
-        let sockets = [(); 2].map(|()| UdpSocket::bind("127.0.0.1:0").expect("a free port"));
-        let [gateway, phones] = sockets.map(|socket| socket.local_addr().expect("bound").to_string());
-        let server = TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").to_string();
+        let [gateway, phones, server] = [(); 3].map(|()| free_address().to_string());
         let process = Command::new(env!("CARGO_BIN_EXE_entente-bench"))
-            .args(["--no-gateway", "--workload", "xmpp-to-sip", "--rate", "1", "--warmup", "0", "--seconds", "5"])
+            .args(["--no-gateway", "--workload", "xmpp-to-sip", "--rate", "1", "--warmup", "0", "--seconds", "600"])
+            .args(["--connect-timeout", "60"])
             .args(["--gateway-sip", &gateway, "--sip-listen", &phones, "--xmpp-listen", &server])
             .args(words)
             .stdout(Stdio::null())
@@ -63,14 +67,15 @@ impl Drop for Server {
 
 #[expect(clippy::disallowed_methods, reason = "a real process starts meanwhile")]
 fn connect(address: &str) -> TcpStream {
-    for _ in 0..500 {
+    let start = Instant::now();
+    loop {
         if let Ok(stream) = TcpStream::connect(address) {
-            stream.set_read_timeout(Some(Duration::from_secs(5))).expect("a time-out can be set");
+            stream.set_read_timeout(Some(PATIENCE)).expect("a time-out can be set");
             return stream;
         }
+        assert!(start.elapsed() < PATIENCE, "nobody listens on {address}");
         std::thread::sleep(Duration::from_millis(10));
     }
-    panic!("nobody listens on {address}");
 }
 
 const PING: &str = "<iq type='get' id='p1' from='sip.test' to='sip.test'><ping xmlns='urn:xmpp:ping'/></iq>";
