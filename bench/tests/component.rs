@@ -1,6 +1,6 @@
 //! The XMPP server the generator plays, seen by a component written by hand.
 
-use std::io::{Read as _, Write as _};
+use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::TcpStream;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -50,7 +50,11 @@ impl Server {
                 return before;
             }
             let mut buffer = [0; 4096];
-            let length = self.stream.read(&mut buffer).unwrap_or_else(|_| panic!("no {text} in {}", self.heard));
+            let length = match self.stream.read(&mut buffer) {
+                // Somebody has stopped this program for a while.
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                read => read.unwrap_or_else(|error| panic!("{error}: no {text} in {}", self.heard)),
+            };
             assert!(length > 0, "closed before {text}");
             self.heard.push_str(std::str::from_utf8(&buffer[..length]).expect("text"));
         }
