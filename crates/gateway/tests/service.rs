@@ -46,6 +46,14 @@ fn the_unit_starts_what_there_is() {
     assert!(told.starts_with("/etc/entente/gateway.toml: the file cannot be read"), "{told}");
     let stop: u64 = value("TimeoutStopSec").trim_end_matches('s').parse().unwrap();
     assert!(stop > gateway::program::DRAIN_PATIENCE.as_secs(), "it may drain");
+    // What the commented configuration shows is where the unit lets it write.
+    let state = format!("\"/var/lib/{}/", value("StateDirectory"));
+    let sections = entente_tests::settings::sections();
+    let journal = sections.iter().find(|section| section.name == "journal").unwrap();
+    for name in ["folder", "dead_letter_file"] {
+        let key = journal.keys.iter().find(|key| key.name == name).unwrap();
+        assert!(key.value.starts_with(&state), "{name} = {}", key.value);
+    }
     for file in ["packaging/entente.service", "packaging/before-systemd-253.conf"] {
         assert!(book::page("operations.md").contains(file), "{file}");
     }
