@@ -1,7 +1,8 @@
 //! The driver with real sockets on loopback: what the contract of `turn::Machine` promises a machine, and its peers.
 #![allow(clippy::disallowed_methods, clippy::unwrap_used)]
 
-use gateway::driver::{Control, Direction, Driver, Ended, Hosted, Seen, Socket, WireTap, Wiring};
+use gateway::driver::{Control, Direction, Driver, Ended, Hosted, Report, Seen, Socket, WireTap, Wiring};
+use gateway::letters::{self, FileSettings};
 use gateway::net::{self, Names};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
@@ -120,11 +121,14 @@ impl Bench {
         self.told.recv_timeout(PATIENCE).expect("the machine is told something")
     }
 
-    fn turns(&self) -> u64 {
+    fn report(&self) -> Report {
         let (sender, receiver) = tokio::sync::oneshot::channel();
         self.controls.blocking_send(Control::Report(sender)).unwrap();
-        let report = receiver.blocking_recv().unwrap();
-        report.metrics.value("entente_turns_total", &[("machine", "test")]).unwrap()
+        receiver.blocking_recv().unwrap()
+    }
+
+    fn turns(&self) -> u64 {
+        self.report().metrics.value("entente_turns_total", &[("machine", "test")]).unwrap()
     }
 
     fn end(mut self, control: Control) -> Ended {
@@ -181,7 +185,8 @@ fn a_machine_without_a_store_is_told_that_it_is_broken() {
         0
     });
     let bench = Bench::run(machine, told, wiring);
-    UdpSocket::bind(loopback()).unwrap().send_to(b"order", address).unwrap();
+    let sender = UdpSocket::bind(loopback()).unwrap();
+    sender.send_to(b"order", address).unwrap();
     assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
     assert_eq!(bench.next(), Told::CommitFailed(Ticket(1), StoreFailure::Broken));
     assert_eq!(bench.next(), Told::LoadFailed(Ticket(2), StoreFailure::Broken));
@@ -212,10 +217,81 @@ fn nobody_takes_a_letter_where_nothing_is_configured() {
         0
     });
     let bench = Bench::run(machine, told, wiring);
-    UdpSocket::bind(loopback()).unwrap().send_to(b"order", address).unwrap();
+    let sender = UdpSocket::bind(loopback()).unwrap();
+    sender.send_to(b"order", address).unwrap();
     assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
     assert_eq!(bench.next(), Told::HandOverFailed(Ticket(1)));
     assert_eq!(bench.end(Control::Stop), Ended::Stopped);
+}
+
+/// A machine that hands a letter over for each datagram.
+fn postmaster() -> (Probe, mpsc::Receiver<Told>) {
+    probe(|_, told, output| {
+        if let Told::Datagram(_) = told {
+            output.hand_over(letter());
+        }
+        0
+    })
+}
+
+#[test]
+fn letters_are_written_to_the_file_and_the_machine_is_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("dead");
+    let mut wiring = Wiring::new("test");
+    let address = datagrams(&mut wiring);
+    let file = Some(FileSettings { path: path.clone(), limit: 1 << 20 });
+    wiring.letters = Some(letters::Settings { host: "gw.example".into(), file, mail: None });
+    let (machine, told) = postmaster();
+    let bench = Bench::run(machine, told, wiring);
+    let sender = UdpSocket::bind(loopback()).unwrap();
+    for ticket in 1..=2 {
+        sender.send_to(b"order", address).unwrap();
+        assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
+        assert_eq!(bench.next(), Told::HandedOver(Ticket(ticket)));
+    }
+    std::fs::remove_file(&path).unwrap();
+    std::fs::create_dir(&path).unwrap();
+    sender.send_to(b"order", address).unwrap();
+    assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
+    assert_eq!(bench.next(), Told::HandOverFailed(Ticket(3)));
+    let metrics = bench.report().metrics;
+    for (outcome, count) in [("written", 2), ("mailed", 0), ("failed", 1)] {
+        let labels = [("machine", "test"), ("outcome", outcome)];
+        assert_eq!(metrics.value("entente_letters_total", &labels), Some(count), "{outcome}");
+    }
+    assert_eq!(bench.end(Control::Stop), Ended::Stopped);
+}
+
+#[test]
+fn draining_waits_for_letters_that_are_under_way() {
+    let server = TcpListener::bind(loopback()).unwrap();
+    let mut wiring = Wiring::new("test");
+    let address = datagrams(&mut wiring);
+    let mail = letters::MailSettings {
+        host: "127.0.0.1".into(),
+        port: server.local_addr().unwrap().port(),
+        security: letters::Security::None,
+        authorities: None,
+        credentials: None,
+        from: "gateway@mail.example".parse().unwrap(),
+        to: "postmaster@mail.example".parse().unwrap(),
+        patience: 10 * PATIENCE,
+    };
+    wiring.letters = Some(letters::Settings { host: "gw.example".into(), file: None, mail: Some(mail) });
+    let (machine, told) = postmaster();
+    let mut bench = Bench::run(machine, told, wiring);
+    let sender = UdpSocket::bind(loopback()).unwrap();
+    sender.send_to(b"order", address).unwrap();
+    assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
+    let connection = server.accept().unwrap();
+    bench.controls.blocking_send(Control::Drain(100 * PATIENCE)).unwrap();
+    assert_eq!(bench.next(), Told::Drained);
+    // It takes its turns and does not end.
+    bench.report();
+    drop(connection);
+    assert_eq!(bench.next(), Told::HandOverFailed(Ticket(1)));
+    assert_eq!(bench.thread.take().unwrap().join().unwrap(), Ended::Quiet);
 }
 
 #[test]

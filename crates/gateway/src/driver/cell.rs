@@ -3,6 +3,7 @@
 use super::Hosted;
 use super::ready::{Part, ReadyQueue, Signal, Source};
 use super::wiring::{Counters, Direction, Limits, Seen, Socket, WireTap, Wiring};
+use crate::letters::{Office, Outcome};
 use crate::net::names::{Connecting, Names, connect_to_address, connect_to_name};
 use crate::net::tcp::{Connection, Read};
 use crate::net::tls::Ingested;
@@ -82,6 +83,7 @@ pub(super) struct Cell {
     unfinished: Vec<StreamId>,
     /// Orders for a store, of which there is none; `true` for a batch. The machine is told at the beginning of the next turn.
     unstored: Vec<(Ticket, bool)>,
+    letters: Option<Office>,
     /// Letters that nobody took; the machine is told likewise.
     refused_letters: Vec<Ticket>,
     /// The machine had an input in this turn.
@@ -107,6 +109,8 @@ impl Cell {
                 Socket::Listener(listener) => Port::Listener { listener: TcpListener::from_std(listener)?, waker },
             });
         }
+        let told = Signal::waker(Source { machine: index, part: Part::Letters }, &queue);
+        let letters = wiring.letters.map(|settings| Office::open(settings, told)).transpose()?;
         Ok(Self {
             index,
             name: wiring.name,
@@ -126,6 +130,7 @@ impl Cell {
             unreachable: Vec::new(),
             unfinished: Vec::new(),
             unstored: Vec::new(),
+            letters,
             refused_letters: Vec::new(),
             // A machine may order something before its first input.
             touched: true,
@@ -181,6 +186,7 @@ impl Cell {
     pub(super) fn is_quiet(&mut self) -> bool {
         let nothing_waits = !self.has_work()
             && self.machine.output().unsent_total() == 0
+            && self.letters.as_ref().is_none_or(|office| office.under_way() == 0)
             && !self.ports.iter().any(|port| matches!(port, Port::Datagrams(datagrams) if datagrams.has_waiting()));
         nothing_waits && self.machine.is_quiet()
     }
@@ -205,6 +211,7 @@ impl Cell {
             self.feed(now, told);
         }
         for ticket in std::mem::take(&mut self.refused_letters) {
+            self.counters.letters_failed += 1;
             self.feed(now, Input::HandOverFailed { ticket });
         }
         while self.timers.peek().is_some_and(|Reverse((at, _))| *at <= now) {
@@ -214,6 +221,7 @@ impl Cell {
                         self.drop_stream(stream, CloseCause::Ours);
                     }
                 }
+                Some(Reverse((_, Part::Letters))) => {}
                 Some(Reverse((_, Part::Socket(place)))) => {
                     if let Some(Port::Listener { waker, .. }) = self.ports.get(usize::from(place)) {
                         waker.wake_by_ref();
@@ -233,11 +241,24 @@ impl Cell {
     pub(super) fn serve(&mut self, now: Instant, part: Part, buffer: &mut [u8]) {
         match part {
             Part::Stream(stream) => self.serve_stream(now, stream, buffer),
+            Part::Letters => self.serve_letters(now),
             Part::Socket(place) => match self.ports.get(usize::from(place)) {
                 Some(Port::Datagrams(_)) => self.serve_datagrams(now, place, buffer),
                 Some(Port::Listener { .. }) => self.serve_listener(now, place),
                 Some(Port::Closed) | None => {}
             },
+        }
+    }
+
+    fn serve_letters(&mut self, now: Instant) {
+        while let Some((ticket, outcome)) = self.letters.as_mut().and_then(Office::poll) {
+            let (counter, told) = match outcome {
+                Outcome::Written => (&mut self.counters.letters_written, Input::HandedOver { ticket }),
+                Outcome::Mailed => (&mut self.counters.letters_mailed, Input::HandedOver { ticket }),
+                Outcome::Failed => (&mut self.counters.letters_failed, Input::HandOverFailed { ticket }),
+            };
+            *counter += 1;
+            self.feed(now, told);
         }
     }
 
@@ -470,8 +491,11 @@ impl Cell {
             Action::HandOver { ticket } => {
                 let letter = self.machine.output().take_letter(ticket);
                 debug_assert!(letter.is_some(), "{ticket:?} names a letter");
-                // There is nobody to take it.
-                self.refused_letters.push(ticket);
+                let taken =
+                    letter.zip(self.letters.as_mut()).is_some_and(|(letter, office)| office.take(ticket, letter));
+                if !taken {
+                    self.refused_letters.push(ticket);
+                }
             }
         }
     }

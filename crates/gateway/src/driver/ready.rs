@@ -18,6 +18,8 @@ pub(crate) struct Source {
 pub(crate) enum Part {
     Socket(u16),
     Stream(StreamId),
+    /// Letters whose fate is known.
+    Letters,
 }
 
 /// Ready sources, the longest waiting first.

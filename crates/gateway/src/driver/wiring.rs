@@ -1,5 +1,6 @@
 //! What a machine is connected to, and who may look on.
 
+use crate::letters;
 use crate::telemetry::Metrics;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,6 +17,8 @@ pub struct Wiring {
     pub tls: Option<Arc<rustls::ServerConfig>>,
     /// Bounds.
     pub limits: Limits,
+    /// Where [`turn::Action::HandOver`] leads; without it such orders fail.
+    pub letters: Option<letters::Settings>,
     /// Sees every byte, if wanted.
     pub tap: Option<Box<dyn WireTap>>,
 }
@@ -23,7 +26,15 @@ pub struct Wiring {
 impl Wiring {
     /// A machine without sockets.
     pub fn new(name: &'static str) -> Self {
-        Self { name, sockets: Vec::new(), targets: Vec::new(), tls: None, limits: Limits::default(), tap: None }
+        Self {
+            name,
+            sockets: Vec::new(),
+            targets: Vec::new(),
+            tls: None,
+            limits: Limits::default(),
+            letters: None,
+            tap: None,
+        }
     }
 }
 
@@ -70,6 +81,9 @@ pub(super) struct Counters {
     pub(super) streams_connected: u64,
     /// Streams whose end the machine was told.
     pub(super) streams_closed: u64,
+    pub(super) letters_written: u64,
+    pub(super) letters_mailed: u64,
+    pub(super) letters_failed: u64,
 }
 
 impl Counters {
@@ -94,6 +108,14 @@ impl Counters {
         );
         count("entente_streams_connected_total", "Streams connected.", self.streams_connected);
         count("entente_streams_closed_total", "Streams that ended.", self.streams_closed);
+        for (outcome, value) in
+            [("written", self.letters_written), ("mailed", self.letters_mailed), ("failed", self.letters_failed)]
+        {
+            let help =
+                "Undelivered messages that were to be handed over, by what became of it; failed are tried again.";
+            let labels = [("machine", machine), ("outcome", outcome)];
+            metrics.counter("entente_letters_total", help, &labels, value);
+        }
     }
 }
 
