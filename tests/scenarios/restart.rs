@@ -3,11 +3,11 @@
 use cpim::{
     Content, Envelope, ImUri, Incoming, InstantInbox, MaxForwards, Message, Origin, PeerId, Proof, Side, TransId,
 };
-use entente_tests::world::{self, header, status};
+use entente_tests::world::{self, World, attribute, header, message, status};
 use sip::endpoint::{Endpoint, Event};
 use sip::transaction::{Answer, Flow, Transport};
 use sip_connector::Connector;
-use std::time::Instant;
+use std::time::{Duration, Instant, SystemTime};
 use turn::{Action, Calendar, Input, Minters, Output, SocketId};
 
 /// One run of the half of a gateway that talks SIP, with the relay before it.
@@ -164,4 +164,183 @@ fn each_sending_of_an_attempt_has_a_branch_that_it_has_again() {
         [first, second]
     };
     assert_eq!(sent(start(1)), sent(start(2)));
+}
+
+/// The gateway, and when it was started by the clock of its machine.
+fn gateway(run: u8, clock: Duration, turn_log: &[u8]) -> World {
+    World::run([run; 16], turn_log, |settings| settings.made_at = SystemTime::UNIX_EPOCH.checked_add(clock))
+}
+
+/// When the first run begins.
+const CLOCK: Duration = Duration::from_secs(1_795_201_200);
+
+/// A bounce of the message with this id.
+fn bounce(id: &str, condition: &str, text: &str) -> String {
+    format!(
+        "<message from='romeo@xmpp.example' to='juliet@sip.example' id='{id}' type='error'><error type='cancel'>\
+         <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/>\
+         <text xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>{text}</text></error></message>"
+    )
+}
+
+/// Has a message delivered, with this fate. Gives its answer and its stanza.
+fn deliver(world: &mut World, request: &str, fate: &str) -> (String, Option<String>) {
+    world.proxy_sends(request);
+    let stanza = world.take_stanza();
+    let id = stanza.as_deref().and_then(|stanza| attribute(stanza, "id")).unwrap_or_default();
+    match fate {
+        "received" => world.server_writes(format!(
+            "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example'><received xmlns='urn:xmpp:receipts' id='{id}'/>\
+             </message>"
+        )),
+        "accepted" => {}
+        condition => world.server_writes(bounce(id, condition, "words of the server")),
+    }
+    world.advance(Duration::from_millis(10));
+    world.return_pings();
+    (world.take_datagram().expect("an answer"), stanza)
+}
+
+#[test]
+fn what_was_answered_before_a_restart_is_answered_alike_after_it_and_not_delivered_again() {
+    for (fate, expected) in [
+        ("received", 200),
+        ("accepted", 202),
+        ("item-not-found", 404),
+        ("recipient-unavailable", 480),
+        ("not-acceptable", 406),
+    ] {
+        let request = message(1, "romeo@xmpp.example", "Art thou not Romeo?");
+        let mut before = World::run([1; 16], b"", |settings| settings.xmpp.ask_receipts = fate == "received");
+        let (answer, _) = deliver(&mut before, &request, fate);
+        assert!(fate != "item-not-found" || answer.contains("words of the server"), "{answer}");
+        let log = std::mem::take(&mut before.turn_log);
+        drop(before);
+        let mut after = gateway(2, CLOCK + Duration::from_secs(5), &log);
+        after.proxy_sends(&request);
+        assert_eq!(after.take_datagram().as_deref(), Some(&*answer), "the very same answer");
+        assert_eq!(status(&answer), Some(expected), "{answer}");
+        assert_eq!(after.take_message(), None, "nothing is delivered a second time");
+        assert_eq!(after.turn_log, b"", "and nothing is written of it again");
+        after.return_pings();
+        after.assert_quiet();
+    }
+}
+
+/// A refusal that nobody had to be asked for.
+#[test]
+fn a_refusal_is_the_same_after_a_restart() {
+    let request = message(1, "romeo@nowhere.example", "Art thou not Romeo?");
+    let mut before = gateway(1, CLOCK, b"");
+    before.proxy_sends(&request);
+    let answer = before.take_datagram().expect("a refusal");
+    for log in [&before.turn_log[..], b""] {
+        let mut after = gateway(2, CLOCK, log);
+        after.proxy_sends(&request);
+        assert_eq!(after.take_datagram().as_deref(), Some(&*answer));
+    }
+}
+
+#[test]
+fn what_is_delivered_a_second_time_has_the_same_id_and_thread() {
+    let request = message(1, "romeo@xmpp.example", "Art thou not Romeo?");
+    let mut before = gateway(1, CLOCK, b"");
+    before.proxy_sends(&request);
+    let stanza = before.take_message().expect("the message");
+    assert_eq!(before.turn_log, b"", "it was not answered");
+    let mut after = gateway(2, CLOCK + Duration::from_secs(1), b"");
+    let (answer, again) = deliver(&mut after, &request, "accepted");
+    assert_eq!(again.as_deref(), Some(&*stanza));
+    assert_eq!(status(&answer), Some(202));
+    after.assert_quiet();
+}
+
+/// A bounce that comes after the restart still names its message, and its sender is told.
+#[test]
+fn a_late_bounce_is_known_after_a_restart() {
+    let request = message(1, "romeo@xmpp.example", "Art thou not Romeo?");
+    let mut before = gateway(1, CLOCK, b"");
+    let (_, stanza) = deliver(&mut before, &request, "accepted");
+    let id = attribute(stanza.as_deref().expect("the message"), "id").expect("an id").to_owned();
+    let mut after = gateway(2, CLOCK + Duration::from_secs(1), &before.turn_log);
+    after.server_writes(bounce(&id, "item-not-found", "gone"));
+    let notice = after.take_datagram().expect("a notice to the sender");
+    assert!(notice.starts_with("MESSAGE sip:juliet@sip.example"), "{notice}");
+    assert_eq!(after.engine.counters().late_failures, 1);
+}
+
+/// Some clients use the same branches again after each start of theirs.
+#[test]
+fn another_request_under_the_same_branch_is_new_after_a_restart_too() {
+    let mut before = gateway(1, CLOCK, b"");
+    let (answer, _) = deliver(&mut before, &message(1, "romeo@xmpp.example", "one"), "item-not-found");
+    let mut after = gateway(2, CLOCK, &before.turn_log);
+    let (other, stanza) = deliver(&mut after, &message(1, "romeo@xmpp.example", "two"), "accepted");
+    assert_eq!([&answer, &other].map(|answer| status(answer)), [Some(404), Some(202)]);
+    assert!(stanza.expect("a message").contains("two"));
+    after.proxy_sends(message(1, "romeo@xmpp.example", "one"));
+    assert_eq!(after.take_datagram(), Some(answer), "the first one is still known");
+}
+
+#[test]
+fn an_answer_is_repeated_until_timer_j_by_the_clock_of_the_machine() {
+    let request = message(1, "romeo@xmpp.example", "Art thou not Romeo?");
+    let mut before = gateway(1, CLOCK, b"");
+    before.advance(Duration::from_secs(1000));
+    let (answer, _) = deliver(&mut before, &request, "accepted");
+    let log = std::mem::take(&mut before.turn_log);
+    let answered = CLOCK + Duration::from_secs(1000);
+    for (later, waits, known) in [(20, 11, true), (20, 13, false), (31, 0, true), (33, 0, false), (100_000, 0, false)] {
+        let mut after = gateway(2, answered + Duration::from_secs(later), &log);
+        after.advance(Duration::from_secs(waits));
+        after.return_pings();
+        after.proxy_sends(&request);
+        assert_eq!(after.take_datagram().as_deref(), known.then_some(&*answer), "{later} s and {waits} s");
+        assert_eq!(after.take_message().is_some(), !known, "{later} s and {waits} s");
+    }
+}
+
+/// A clock that was put back by an hour or a year: what is known is known for Timer J from the start on, and not for that
+/// hour or year.
+#[test]
+fn a_clock_that_was_put_back_neither_loses_an_answer_nor_keeps_it_for_long() {
+    let request = message(1, "romeo@xmpp.example", "Art thou not Romeo?");
+    let mut before = gateway(1, CLOCK, b"");
+    let (answer, _) = deliver(&mut before, &request, "accepted");
+    for back in [3600, 365 * 86_400, CLOCK.as_secs()] {
+        for (waits, known) in [(0, true), (31, true), (33, false)] {
+            let mut after = gateway(2, CLOCK - Duration::from_secs(back), &before.turn_log);
+            after.advance(Duration::from_secs(waits));
+            after.return_pings();
+            after.proxy_sends(&request);
+            assert_eq!(after.take_datagram().as_deref(), known.then_some(&*answer), "{back} s back, {waits} s later");
+        }
+    }
+}
+
+/// Three runs: what the first one has answered is not written by the second one, which has its own.
+#[test]
+fn logs_of_several_runs_stand_one_behind_the_other() {
+    let requests = [1, 2].map(|n| message(n, "romeo@xmpp.example", "hello"));
+    let mut first = gateway(1, CLOCK, b"");
+    let (one, _) = deliver(&mut first, &requests[0], "item-not-found");
+    let mut log = std::mem::take(&mut first.turn_log);
+    let mut second = gateway(2, CLOCK + Duration::from_secs(1), &log);
+    let (two, _) = deliver(&mut second, &requests[1], "accepted");
+    log.extend_from_slice(&second.turn_log);
+    let mut third = gateway(3, CLOCK + Duration::from_secs(2), &log);
+    for (request, answer) in requests.iter().zip([one, two]) {
+        third.proxy_sends(request);
+        assert_eq!(third.take_datagram(), Some(answer));
+    }
+    third.return_pings();
+    third.assert_quiet();
+}
+
+/// Without a journal nothing is written, and nothing lasts.
+#[test]
+fn a_gateway_that_keeps_nothing_writes_no_log() {
+    let mut world = World::new();
+    let (answer, _) = deliver(&mut world, &message(1, "romeo@xmpp.example", "hello"), "accepted");
+    assert_eq!((status(&answer), &world.turn_log[..]), (Some(202), &b""[..]));
 }

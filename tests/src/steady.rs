@@ -70,6 +70,13 @@ impl Steady {
         Self::start(world::settings(), true)
     }
 
+    /// A gateway at rest that writes its answers to the log of the turns.
+    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
+    pub fn with_log() -> Self {
+        let now = Instant::now();
+        Self::of(Engine::with_lasting(world::settings(), [9; 16], [8; 16], now), now, false)
+    }
+
     fn with(settings: engine::Settings) -> Self {
         Self::start(settings, false)
     }
@@ -77,7 +84,10 @@ impl Steady {
     #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
     fn start(settings: engine::Settings, rich: bool) -> Self {
         let now = Instant::now();
-        let mut engine = Engine::new(settings, [9; 16], now);
+        Self::of(Engine::new(settings, [9; 16], now), now, rich)
+    }
+
+    fn of(mut engine: Engine, now: Instant, rich: bool) -> Self {
         engine.handle_timeout(now);
         let Some(Action::Connect { stream, .. }) = engine.output().poll_action() else { panic!("a connection") };
         let mut steady = Self {

@@ -23,6 +23,9 @@ pub const PROXY: &str = "192.0.2.9:5060";
 /// The secret of the component.
 pub const SECRET: &str = "montague";
 
+/// What gateways keep that have anything to keep.
+const LASTING: &turn::Seed = b"kept at each run";
+
 /// The proxy's address.
 pub fn proxy() -> SocketAddr {
     PROXY.parse().expect("an address")
@@ -106,6 +109,8 @@ pub struct World {
     pub engine: Engine,
     /// What time it is.
     pub now: Instant,
+    /// What this run has written to the log of the turns.
+    pub turn_log: Vec<u8>,
     /// Datagrams that left, not yet taken by the test.
     pub datagrams: VecDeque<(SocketAddr, Vec<u8>)>,
     /// Connections that were ordered and not yet answered.
@@ -151,15 +156,35 @@ impl World {
     }
 
     /// The same with a seed of its own: gateways of one seed know each other's identifiers, others do not.
-    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
     pub fn seeded(seed: turn::Seed, change: impl FnOnce(&mut engine::Settings)) -> Self {
+        Self::around(change, |settings, now| Engine::new(settings, seed, now))
+    }
+
+    /// A world whose gateway keeps its secret from one run to the next and has found this log of the turns; its component
+    /// stream stands.
+    pub fn run(seed: turn::Seed, turn_log: &[u8], change: impl FnOnce(&mut engine::Settings)) -> Self {
+        let mut world = Self::around(change, |settings, now| {
+            let mut engine = Engine::with_lasting(settings, seed, *LASTING, now);
+            engine.restore_turn_log(now, turn_log);
+            engine
+        });
+        world.accept_component();
+        world
+    }
+
+    #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
+    fn around(
+        change: impl FnOnce(&mut engine::Settings),
+        start: impl FnOnce(engine::Settings, Instant) -> Engine,
+    ) -> Self {
         crate::log::listen();
         let mut settings = settings();
         change(&mut settings);
         let now = Instant::now();
         let mut world = Self {
-            engine: Engine::new(settings, seed, now),
+            engine: start(settings, now),
             now,
+            turn_log: Vec::new(),
             datagrams: VecDeque::new(),
             connects: VecDeque::new(),
             closes: VecDeque::new(),
@@ -179,6 +204,7 @@ impl World {
     /// Ends a turn as the driver does.
     pub fn turn(&mut self) {
         self.engine.handle_timeout(self.now);
+        self.turn_log.extend_from_slice(self.engine.output().logged());
         while let Some(action) = self.engine.output().poll_action() {
             match action {
                 Action::SendDatagram { peer, bytes, .. } => {

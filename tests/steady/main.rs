@@ -25,6 +25,8 @@ fn a_message_costs_no_allocation() {
     assert_eq!(to_sip, 0, "allocations for 4096 messages with another next hop and a route set");
     let rich = blocks(Steady::with_rich_stanzas(), 4096, Steady::xmpp_to_sip);
     assert_eq!(rich, 0, "allocations for 4096 messages with a thread, an id and the language of the stream");
+    let logged = blocks(Steady::with_log(), 4096, Steady::sip_to_xmpp);
+    assert_eq!(logged, 0, "allocations for 4096 messages whose answers are logged");
     for (transport, start) in [("UDP", Steady::new as fn() -> Steady), ("TCP", Steady::over_tcp)] {
         let to_xmpp = blocks(start(), 4096, Steady::sip_to_xmpp);
         let to_sip = blocks(start(), 4096, Steady::xmpp_to_sip);

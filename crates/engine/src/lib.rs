@@ -82,9 +82,17 @@ impl Engine {
 
     /// The same for a gateway that keeps something from one start to the next: `lasting` is kept with it, `seed` is new each
     /// time. What a message is called and how it is known again follows from `lasting`, so that whoever repeats something
-    /// after a restart, or has it repeated to him, finds what he knew.
-    pub fn with_lasting(settings: Settings, seed: Seed, lasting: Seed, now: Instant) -> Self {
+    /// after a restart, or has it repeated to him, finds what he knew. Where [`Settings::made_at`] is known, answers are written
+    /// to the log of the turns ([`Output::log`]), for [`restore_turn_log`](Self::restore_turn_log).
+    pub fn with_lasting(mut settings: Settings, seed: Seed, lasting: Seed, now: Instant) -> Self {
+        settings.sip.endpoint.turn_log = Some(Calendar::new(now, settings.made_at));
         Self::with_minters(settings, &Minters::new(seed, lasting), now)
+    }
+
+    /// Takes up the log of the turns of earlier runs, the oldest first, before the first turn: requests that were answered in
+    /// them get the same answers, for as long as they would have.
+    pub fn restore_turn_log(&mut self, now: Instant, log: &[u8]) -> sip_connector::Restored {
+        self.sip.restore(now, log)
     }
 
     fn with_minters(settings: Settings, minters: &Minters, now: Instant) -> Self {

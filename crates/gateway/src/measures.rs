@@ -79,6 +79,7 @@ fn sip(counters: &sip_connector::EndpointCounters, metrics: &mut Metrics) {
         acks,
         cancels,
         answers_elsewhere,
+        unlogged,
         refused,
         merged,
         overloaded,
@@ -117,6 +118,7 @@ fn sip(counters: &sip_connector::EndpointCounters, metrics: &mut Metrics) {
         "Responses sent over another connection, their own being gone.",
         answers_elsewhere,
     );
+    count("entente_sip_answers_unlogged_total", "Responses too long for the turn log.", unlogged);
     count("entente_sip_malformed_requests_total", "Malformed requests, answered.", refused);
     count("entente_sip_merged_requests_total", "Merged requests, answered.", merged);
     count("entente_sip_overload_refusals_total", "Requests refused for a full table.", overloaded);

@@ -38,7 +38,7 @@ pub use routes::{
     NextHopNews, Route, USUAL_MTU,
 };
 pub use sip::auth::Key as Account;
-pub use sip::endpoint::Counters as EndpointCounters;
+pub use sip::endpoint::{Counters as EndpointCounters, Restored};
 pub use sip::transport::Counters as ConnectionCounters;
 pub use translate::address::{NumberForm, Numbers};
 
@@ -209,6 +209,11 @@ impl Connector {
         self.settings.redirects = redirects.clone();
         self.settings.on_acceptance = *on_acceptance;
         self.settings.start_max_forwards = *start_max_forwards;
+    }
+
+    /// Takes up what an earlier run has written to the log of the turns, before anything else is handed in.
+    pub fn restore(&mut self, now: Instant, turn_log: &[u8]) -> Restored {
+        self.stack.endpoint.restore(now, turn_log)
     }
 
     /// Takes one fact; see [`turn::Machine`]. Gives the number of octets consumed and what it led to: of a stream at most one

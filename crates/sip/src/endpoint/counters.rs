@@ -37,6 +37,8 @@ pub struct Counters {
     pub cancels: u64,
     /// Answers whose connection is gone, sent on another one (18.2.2).
     pub answers_elsewhere: u64,
+    /// Answers that were too long for the log of the turns: their requests are new ones after a restart.
+    pub unlogged: u64,
     /// Malformed requests, answered.
     pub refused: u64,
     /// Merged requests, answered 482.

@@ -9,6 +9,7 @@
 mod counters;
 mod invite;
 mod print;
+mod restart;
 mod sending;
 mod settings;
 mod streams;
@@ -17,6 +18,7 @@ mod tests;
 
 pub use counters::Counters;
 pub use print::{Forwarding, RequestParts};
+pub use restart::Restored;
 pub use sending::{LARGEST_DATAGRAM, SendError};
 pub use settings::Settings;
 pub use streams::Homeless;
@@ -180,6 +182,7 @@ impl Endpoint {
             supported: _,
             server_name: _,
             warn_agent: _,
+            turn_log: _,
         } = settings;
         self.settings.limits = *limits;
         self.settings.max_ongoing = *max_ongoing;
@@ -335,10 +338,10 @@ impl Endpoint {
             self.counters.merged += 1;
             let kept = Kept { status: 482, shape: 0, retry_after: 0, text: b"" };
             let sent = way.send(out, self.settings.max_unsent, |to| answer::print(&kept, arrived, &self.phrases, to));
-            if repeats {
-                self.finished.insert(now, self.timers.end(), identity.key, identity.request_hash, kept);
-            }
             self.on_sent(way, sent, out);
+            if repeats {
+                self.finish(now, identity, kept, out);
+            }
             return Event::None;
         }
         let mut memo = Memo { bytes: self.open.pool.take(), ..Memo::default() };
@@ -452,8 +455,7 @@ impl Endpoint {
             }
         }
         if row.repeats {
-            let Identity { key, request_hash } = row.identity;
-            self.finished.insert(now, self.timers.end(), key, request_hash, kept);
+            self.finish(now, row.identity, kept, out);
         }
         self.open.pool.give(memo.bytes);
     }

@@ -3,6 +3,7 @@
 use crate::transaction::Timers;
 use crate::wire::Limits;
 use std::time::Duration;
+use turn::Calendar;
 
 /// How an [`Endpoint`](super::Endpoint) introduces itself, and how much it takes.
 #[derive(Clone, Debug)]
@@ -52,6 +53,9 @@ pub struct Settings {
     /// Whether a request that comes a second time another way while the first is open gets 482 (8.2.2.2). A proxy says no
     /// (16.3).
     pub refuse_merged: bool,
+    /// Where this is known, each answer that is kept for retransmissions is also written to [`turn::Output::log`], for
+    /// [`Endpoint::restore`](super::Endpoint::restore) of an endpoint with the same lasting minter.
+    pub turn_log: Option<Calendar>,
 }
 
 impl Settings {
@@ -81,6 +85,7 @@ impl Settings {
             max_unsent: 4 << 20,
             max_homeless: 0,
             refuse_merged: true,
+            turn_log: None,
         }
     }
 

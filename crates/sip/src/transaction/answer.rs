@@ -157,6 +157,18 @@ fn cut(text: &str) -> &str {
     &text[..text.floor_char_boundary(LONGEST_TEXT)]
 }
 
+/// Whether this is the kept form of an answer, as far as can be seen: of one that was read from somewhere.
+pub(crate) fn is_whole(kept: &Kept<'_>) -> bool {
+    let length = |octets| usize::from(u16::from_le_bytes(octets));
+    let has_text = match *kept.text {
+        [a, b, ref rest @ ..] if kept.shape & FORWARDED != 0 => length([a, b]) <= rest.len(),
+        _ if kept.shape & FORWARDED != 0 => false,
+        [a, b, c, d, ref rest @ ..] => length([a, b]) + length([c, d]) <= rest.len(),
+        ref text => text.is_empty(),
+    };
+    has_text && (200..700).contains(&kept.status)
+}
+
 /// What a response is printed from besides its kept form.
 pub(crate) trait Source {
     /// Appends the Via lines of the response.

@@ -91,7 +91,8 @@ impl Finished {
         self.text_len
     }
 
-    /// Keeps an answer for `lifetime`, which must be the same at every call.
+    /// Keeps an answer for `lifetime`, which must be the same at every call, but that what is left from an earlier run comes
+    /// first and has less of it.
     pub(crate) fn insert(&mut self, now: Instant, lifetime: Duration, key: u128, request_hash: u64, kept: Kept<'_>) {
         let expires = self.nanoseconds(now).saturating_add(lifetime.as_nanos() as u64);
         if self.chunks.back().is_none_or(|chunk| chunk.rows.len() == CHUNK) {

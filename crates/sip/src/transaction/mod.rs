@@ -6,6 +6,7 @@
 //! * A *refused* INVITE (`refused`) repeats its refusal until the ACK.
 //! * A client transaction (`client`) repeats its request by Timer E and ends with a final response, with Timer F, or with a
 //!   failure of the transport.
+//! * What is finished may be written to a `log`, and be read from it after a restart.
 //! * `route` tells where responses go (18.2.2, RFC 3581), `answer` prints them.
 //!
 //! These are tables and functions over their rows; [`Endpoint`](crate::endpoint::Endpoint) drives them. An INVITE comes out
@@ -25,6 +26,7 @@ pub(crate) mod answer;
 pub(crate) mod client;
 pub(crate) mod finished;
 pub(crate) mod key;
+pub(crate) mod log;
 pub(crate) mod open;
 pub(crate) mod refused;
 pub(crate) mod route;
