@@ -422,6 +422,125 @@ fn more_than_all_phones_take_is_refused_with_resource_constraint() {
     flood.world.assert_quiet();
 }
 
+/// The same against the octets that are kept of what is under way, here of long texts, and with a phone that never answers.
+#[test]
+fn more_octets_than_may_be_under_way_are_refused_with_resource_constraint() {
+    const OCTETS: usize = 1 << 20;
+    let mut world = World::with(|settings| {
+        settings.sip.octets_in_all = OCTETS;
+        settings.sip.queue_per_destination = 1000;
+        settings.sip.queue_in_all = 1000;
+    });
+    let text = "x".repeat(60_000);
+    let fit = (OCTETS / 60_000) as u32;
+    for to in ["juliet", "nurse"] {
+        for n in 0..TIMES * fit {
+            world.server_writes(format!(
+                "<message from='romeo@xmpp.example/x' to='{to}@sip.example' id='{to}{n}'><body>{text}</body></message>"
+            ));
+        }
+    }
+    let refused = world.take_stanzas();
+    assert_eq!(refused.len() as u32, 2 * TIMES * fit - fit);
+    assert!(refused.iter().all(|error| error.contains("<resource-constraint")));
+    let first = refused.first().and_then(|error| attribute(error, "id")).map(str::to_owned);
+    assert_eq!(first, Some(format!("juliet{fit}")), "those that came first are kept");
+    // What is refused leaves no row of its destination, and what is answered gives its room back.
+    let request = world.take_datagram().expect("the first");
+    assert_eq!(world.take_datagram(), None);
+    world.proxy_sends(response(&request, "200 OK", ""));
+    world.server_writes(
+        "<message from='romeo@xmpp.example/x' to='nurse@sip.example' id='small'><body>hello</body></message>",
+    );
+    assert!(world.take_datagram().is_some_and(|request| request.starts_with("MESSAGE sip:juliet@")));
+    assert!(world.take_datagram().is_some_and(|request| request.starts_with("MESSAGE sip:nurse@")));
+    world.advance(Duration::from_secs(40));
+    world.take_stanzas();
+    world.datagrams.clear();
+    world.assert_quiet();
+}
+
+/// Of a message from XMPP its addresses and its id are kept, and an id may be as long as a stanza.
+#[test]
+fn more_octets_of_ids_than_may_be_under_way_are_refused_with_resource_constraint() {
+    const OCTETS: usize = 1 << 20;
+    let mut world = World::with(|settings| {
+        settings.xmpp.octets_in_all = OCTETS;
+        settings.sip.queue_per_destination = 1000;
+        settings.sip.queue_in_all = 1000;
+    });
+    let stanza = |n: u32, id: &str| {
+        format!(
+            "<message from='romeo@xmpp.example/x' to='juliet@sip.example' id='{n}.{id}'><body>hello</body></message>"
+        )
+    };
+    let id = "i".repeat(100_000);
+    for n in 0..TIMES * 10 {
+        world.server_writes(stanza(n, &id));
+    }
+    let refused = world.take_stanzas();
+    assert!((39..=40).contains(&refused.len()), "{}", refused.len());
+    assert!(refused.iter().all(|error| error.contains("<resource-constraint") && error.contains(&id)));
+    let mut sent = 0;
+    while let Some(request) = world.take_datagram() {
+        sent += 1;
+        world.proxy_sends(response(&request, "200 OK", ""));
+    }
+    assert_eq!(sent + refused.len(), (TIMES * 10) as usize);
+    world.server_writes(stanza(1000, ""));
+    assert!(world.take_datagram().is_some());
+    world.advance(Duration::from_secs(40));
+    world.take_stanzas();
+    world.datagrams.clear();
+    world.assert_quiet();
+}
+
+/// A text that no request can carry is refused at once: it does not wait for its turn first.
+#[test]
+fn what_is_too_long_does_not_wait() {
+    let mut world = World::new();
+    for (n, length) in [(1, 5), (2, 70_000)] {
+        let text = "x".repeat(length);
+        world.server_writes(format!(
+            "<message from='romeo@xmpp.example/x' to='juliet@sip.example' id='m{n}'><body>{text}</body></message>"
+        ));
+    }
+    let refused = world.take_stanza().expect("a refusal");
+    assert!(refused.contains("id='m2'") && refused.contains("<policy-violation"), "{refused}");
+    let request = world.take_datagram().expect("the short one");
+    world.proxy_sends(response(&request, "200 OK", ""));
+    world.assert_quiet();
+}
+
+/// Requests whose answers need much of them: what is kept of all that are open is bounded.
+#[test]
+fn more_octets_of_open_requests_than_may_be_are_refused_with_503() {
+    const OCTETS: usize = 1 << 20;
+    let mut world = World::with(|settings| settings.sip.endpoint.max_ongoing_octets = OCTETS);
+    let vias = format!("Via: SIP/2.0/UDP 192.0.2.8;branch=z9hG4bK{}\r\n", "v".repeat(3000)).repeat(15);
+    let request = |n: u32| {
+        message(n, "romeo@xmpp.example", "hello")
+            .replace("Max-Forwards: 70\r\n", &format!("{vias}Max-Forwards: 70\r\n"))
+    };
+    let fit = OCTETS.div_ceil(vias.len()) as u32;
+    for n in 0..TIMES * fit {
+        world.proxy_sends(request(n));
+    }
+    let refused = world.take_statuses();
+    assert!(
+        refused.len() as u32 >= (TIMES - 1) * fit && refused.iter().all(|&status| status == 503),
+        "{}",
+        refused.len()
+    );
+    let crossed = world.return_pings().len();
+    assert_eq!(crossed + refused.len(), (TIMES * fit) as usize);
+    assert_eq!(world.take_statuses(), vec![202; crossed]);
+    world.proxy_sends(request(1000));
+    assert_eq!(world.return_pings().len(), 1);
+    assert_eq!(world.take_statuses(), [202]);
+    world.assert_quiet();
+}
+
 /// The same against the number of operations that may be in flight, and against that of client transactions: then it is the
 /// gateway as a whole that takes nothing more.
 #[test]

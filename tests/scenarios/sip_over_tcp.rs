@@ -495,7 +495,10 @@ fn a_large_request_whose_connection_is_lost_is_not_sent_twice() {
 
 #[test]
 fn what_does_not_even_fit_into_a_datagram_fails_where_tcp_is_refused() {
-    let mut world = mixed_world();
+    let mut world = World::with(|settings| {
+        settings.sip.large_requests = LargeRequests::TcpThenUdp;
+        settings.sip.endpoint.limits.message = 100_000;
+    });
     world.server_writes(stanza(1, "juliet", &"x".repeat(66_000)));
     world.server_writes(stanza(2, "juliet", "behind"));
     world.sip_refuses_connection();

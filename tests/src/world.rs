@@ -79,6 +79,7 @@ pub fn settings() -> engine::Settings {
             parallel: 1,
             queue_per_destination: 8,
             queue_in_all: 100,
+            octets_in_all: 1 << 24,
         },
         xmpp: xmpp_connector::Settings {
             links: vec![xmpp_connector::LinkSettings {
@@ -93,6 +94,7 @@ pub fn settings() -> engine::Settings {
             ask_receipts: false,
             accepted: cpim::AcceptedBy::default(),
             foreign: cpim::AcceptedBy::default(),
+            octets_in_all: 1 << 24,
             content_limit: 65_535 * cpim::coding::GROWTH,
         },
         late_failure: LateFailure::Text,

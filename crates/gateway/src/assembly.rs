@@ -54,6 +54,7 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
             parallel: config.sip.parallel,
             queue_per_destination: config.sip.limits.queue_per_destination,
             queue_in_all: config.sip.limits.queue_in_all,
+            octets_in_all: config.sip.limits.under_way,
         },
         xmpp: xmpp_connector::Settings {
             links,
@@ -64,6 +65,7 @@ pub fn engine_settings(config: &Config, next_hops: &NextHops) -> engine::Setting
             ask_receipts: config.answers.ask_receipts,
             accepted: accepted(&config.xmpp_domains),
             foreign: accepted(&config.sip_domains),
+            octets_in_all: config.sip.limits.under_way,
             content_limit: config.sip.limits.message * cpim::coding::GROWTH,
         },
         late_failure: match config.answers.late_failure {
@@ -247,6 +249,7 @@ fn endpoint(config: &Config) -> sip::endpoint::Settings {
     settings.server_name = config.sip.user_agent.clone().into_bytes();
     settings.warn_agent = config.gateway.name.clone().into_bytes();
     settings.max_ongoing = config.sip.limits.ongoing;
+    settings.max_ongoing_octets = config.sip.limits.under_way;
     settings
 }
 

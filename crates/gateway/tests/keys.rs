@@ -61,6 +61,7 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("sip.limits.ongoing", "20", ""),
     ("sip.limits.queue_per_destination", "20", ""),
     ("sip.limits.queue_in_all", "20", ""),
+    ("sip.limits.under_way", "\"2 MiB\"", ""),
     (
         "xmpp.component.domain",
         "\"other.example\"",

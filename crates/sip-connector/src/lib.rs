@@ -82,6 +82,8 @@ pub struct Settings {
     pub queue_per_destination: usize,
     /// Messages that may wait in all.
     pub queue_in_all: usize,
+    /// Octets of the messages that are under way to SIP users, waiting or open.
+    pub octets_in_all: usize,
 }
 
 /// Which redirections are believed. Whoever follows one sends a message, and those that come after it, to somebody else.
@@ -196,6 +198,7 @@ impl Connector {
             parallel: _,
             queue_per_destination: _,
             queue_in_all: _,
+            octets_in_all: _,
             routes: _,
             connections: _,
             host: _,

@@ -55,6 +55,8 @@ struct Row {
     attempt: u32,
     /// Requests that were sent for it, in this attempt.
     sendings: u32,
+    /// Octets of its parts.
+    octets: usize,
     /// How far it has come, where its answer may be a reason to send it again.
     course: Option<Box<Course>>,
     next: Option<MessageKey>,
@@ -87,6 +89,8 @@ pub(crate) struct Outgoing {
     branches: Minter,
     repeats: Repeats,
     waiting: usize,
+    /// Of the parts of all messages, whether they wait or are open.
+    octets: usize,
     pool: Pool,
     scratch: Vec<u8>,
     /// For what has to be written of a content.
@@ -95,6 +99,9 @@ pub(crate) struct Outgoing {
     parallel: usize,
     queue_per_destination: usize,
     queue_in_all: usize,
+    octets_in_all: usize,
+    /// Octets of a request that may be sent.
+    largest: usize,
     rules: Rules,
     accepted: AcceptedBy,
     /// How the users of SIP spell themselves.
@@ -115,6 +122,7 @@ impl Outgoing {
             branches: minters.lasting.derive("branches"),
             repeats: Repeats::new(settings, minter),
             waiting: 0,
+            octets: 0,
             pool: Pool::new(),
             scratch: Vec::new(),
             content: Vec::new(),
@@ -122,6 +130,8 @@ impl Outgoing {
             parallel: settings.parallel.max(1),
             queue_per_destination: settings.queue_per_destination,
             queue_in_all: settings.queue_in_all,
+            octets_in_all: settings.octets_in_all,
+            largest: settings.endpoint.limits.message,
             rules,
             accepted: settings.accepted.clone(),
             spellings: Spellings::new(minter),
@@ -135,6 +145,8 @@ impl Outgoing {
         self.parallel = settings.parallel.max(1);
         self.queue_per_destination = settings.queue_per_destination;
         self.queue_in_all = settings.queue_in_all;
+        self.octets_in_all = settings.octets_in_all;
+        self.largest = settings.endpoint.limits.message;
         self.rules = rules;
         self.accepted = settings.accepted.clone();
         self.repeats.reconfigure(settings);
@@ -229,6 +241,17 @@ impl Outgoing {
         stack: &mut Stack,
         out: &mut Output,
     ) -> Result<(), Failure<'static>> {
+        let smallest = parts.forms.iter().map(|form| form.body.len()).min().unwrap_or(0);
+        let refusal = match () {
+            // It would wait for its turn and then not be sent.
+            () if smallest > self.largest => Some(not_sent(SendError::TooLarge)),
+            () if self.octets + parts.len() > self.octets_in_all => Some(Reason::Congested.into()),
+            () => None,
+        };
+        if let Some(refusal) = refusal {
+            self.release_if_idle(key);
+            return Err(refusal);
+        }
         let row = &self.destinations[key];
         let message = Row {
             operation: admitted.operation,
@@ -237,11 +260,12 @@ impl Outgoing {
             open: None,
             attempt: admitted.attempt,
             sendings: 0,
+            octets: parts.len(),
             course: None,
             next: None,
         };
         if row.open < self.parallel && row.count == 0 {
-            let message = self.messages.insert(message);
+            let message = self.insert(message);
             return match self.begin(now, message, parts, stack, out) {
                 Ok(keep) => {
                     if keep {
@@ -251,7 +275,7 @@ impl Outgoing {
                     Ok(())
                 }
                 Err(failure) => {
-                    self.messages.remove(message);
+                    self.remove(message);
                     self.release_if_idle(key);
                     Err(failure)
                 }
@@ -261,7 +285,7 @@ impl Outgoing {
             return Err(Reason::Congested.into());
         }
         let kept = Some(Kept::new(parts, self.pool.take()));
-        let message = self.messages.insert(Row { kept, ..message });
+        let message = self.insert(Row { kept, ..message });
         let row = &mut self.destinations[key];
         match row.last.replace(message) {
             Some(last) => self.messages[last].next = Some(message),
@@ -270,6 +294,17 @@ impl Outgoing {
         row.count += 1;
         self.waiting += 1;
         Ok(())
+    }
+
+    fn insert(&mut self, message: Row) -> MessageKey {
+        self.octets += message.octets;
+        self.messages.insert(message)
+    }
+
+    fn remove(&mut self, message: MessageKey) -> Option<Row> {
+        let row = self.messages.remove(message)?;
+        self.octets -= row.octets;
+        Some(row)
     }
 
     /// Sends a message to the first next hop of its route. Gives whether its parts may be needed again.
@@ -434,7 +469,7 @@ impl Outgoing {
             Some(Err(failure)) => (Status::Failure(failure), false),
             None => self.fate(now, open, outcome, stack),
         };
-        let row = self.messages.remove(message)?;
+        let row = self.remove(message)?;
         let key = row.destination;
         if let Some(destination) = self.destinations.get_mut(key) {
             destination.open -= 1;
@@ -442,7 +477,7 @@ impl Outgoing {
         if way_is_dead {
             while let Some((message, kept)) = self.pop_waiting(key) {
                 self.pool.give(kept.into_bytes());
-                if let Some(row) = self.messages.remove(message) {
+                if let Some(row) = self.remove(message) {
                     self.failed.push_back((row.operation, unreachable()));
                 }
             }
@@ -498,7 +533,7 @@ impl Outgoing {
                 Ok(false) => self.pool.give(kept.into_bytes()),
                 Err(failure) => {
                     self.pool.give(kept.into_bytes());
-                    if let Some(row) = self.messages.remove(message) {
+                    if let Some(row) = self.remove(message) {
                         self.failed.push_back((row.operation, failure));
                     }
                 }

@@ -30,6 +30,14 @@ impl<'a> Parts<'a> {
     }
 }
 
+impl Parts<'_> {
+    /// Octets of all of it.
+    pub(crate) fn len(&self) -> usize {
+        let forms = self.forms.iter().map(|form| form.content_type.len() + form.lines.len() + form.body.len());
+        self.from.len() + self.call_id.len() + forms.sum::<usize>()
+    }
+}
+
 /// The same, kept: From and Call-ID and then of each form Content-Type, lines and body, one after the other.
 pub(crate) struct Kept {
     bytes: Vec<u8>,

@@ -42,6 +42,13 @@ impl Connector {
         }
         let context = Context { presentations: &self.settings.presentations, calendar: &self.calendar };
         match message::to_cpim(&message, context) {
+            // Ids may be as long as stanzas.
+            Meaning::Operation(_) if self.received.octets() >= self.settings.octets_in_all => {
+                let stanza = self.received.note(index, &message);
+                self.write_refusal(&stanza, &Reason::Congested.into(), out);
+                self.received.give(stanza);
+                Event::None
+            }
             Meaning::Operation(mut abstracted) => {
                 let taken = self.settings.foreign.of(abstracted.destination.domain());
                 let html = !taken.is_plain_text() && taken.takes(&MediaType::HTML);

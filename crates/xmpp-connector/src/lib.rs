@@ -60,6 +60,8 @@ pub struct Settings {
     /// What users of the other world are known to take: whether XHTML-IM is worth being read, and what is said of their
     /// devices.
     pub foreign: AcceptedBy,
+    /// Octets of addresses and ids that are kept of the messages under way to the other world, to answer their senders.
+    pub octets_in_all: usize,
     /// Octets that a content may have once it is decoded.
     pub content_limit: usize,
 }
@@ -211,6 +213,7 @@ impl Connector {
             ask_receipts,
             accepted,
             foreign,
+            octets_in_all,
             content_limit,
         } = settings;
         for (link, new) in self.links.iter_mut().zip(links) {
@@ -224,6 +227,7 @@ impl Connector {
         self.settings.ask_receipts = ask_receipts;
         self.settings.accepted = accepted;
         self.settings.foreign = foreign;
+        self.settings.octets_in_all = octets_in_all;
         self.settings.content_limit = content_limit;
     }
 

@@ -44,6 +44,7 @@ impl Stanza {
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     rows: SlotMap<ReceivedKey, Stanza>,
+    octets: usize,
     pool: Pool,
 }
 
@@ -51,6 +52,7 @@ impl Received {
     /// Remembers a stanza and gives its name.
     pub(crate) fn enter(&mut self, link: usize, message: &Message<'_>, replay: Option<u128>) -> u64 {
         let stanza = Stanza { replay, ..self.note(link, message) };
+        self.octets += stanza.bytes.len();
         self.rows.insert(stanza).data().as_ffi()
     }
 
@@ -68,12 +70,19 @@ impl Received {
 
     /// Gives a stanza back and forgets it.
     pub(crate) fn take(&mut self, near: u64) -> Option<Stanza> {
-        self.rows.remove(ReceivedKey::from(KeyData::from_ffi(near)))
+        let stanza = self.rows.remove(ReceivedKey::from(KeyData::from_ffi(near)))?;
+        self.octets -= stanza.bytes.len();
+        Some(stanza)
     }
 
     /// Gives the memory of a stanza back.
     pub(crate) fn give(&mut self, stanza: Stanza) {
         self.pool.give(stanza.bytes);
+    }
+
+    /// Octets of all that are remembered.
+    pub(crate) fn octets(&self) -> usize {
+        self.octets
     }
 
     pub(crate) fn len(&self) -> usize {

@@ -109,6 +109,7 @@ impl Builder {
                 .read("queue_per_destination", problems, values::count(1..=1_000_000))
                 .unwrap_or(1000),
             queue_in_all: bounds.read("queue_in_all", problems, values::count(1..=10_000_000)).unwrap_or(100_000),
+            under_way: bounds.read("under_way", problems, values::size(1 << 20..=usize::MAX >> 1)).unwrap_or(256 << 20),
         };
         bounds.finish(problems);
         table.finish(problems);

@@ -152,6 +152,8 @@ pub struct SipLimits {
     pub queue_per_destination: usize,
     /// Messages that may wait in all.
     pub queue_in_all: usize,
+    /// Bytes kept of messages under way, in each direction.
+    pub under_way: usize,
 }
 
 /// `[xmpp]`

@@ -89,7 +89,7 @@ fn sip(running: &Sip, fresh: Sip, kept: &mut Vec<&'static str>) -> Sip {
         user_agent,
         limits,
     } = fresh;
-    let SipLimits { message, connections, ongoing, queue_per_destination, queue_in_all } = limits;
+    let SipLimits { message, connections, ongoing, queue_per_destination, queue_in_all, under_way } = limits;
     Sip {
         listen: stays("sip.listen", &running.listen, listen, kept),
         advertise: stays("sip.advertise", &running.advertise, advertise, kept),
@@ -107,6 +107,7 @@ fn sip(running: &Sip, fresh: Sip, kept: &mut Vec<&'static str>) -> Sip {
             ongoing,
             queue_per_destination,
             queue_in_all,
+            under_way,
         },
     }
 }

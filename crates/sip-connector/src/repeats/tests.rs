@@ -46,6 +46,7 @@ impl Stage {
             parallel: 1,
             queue_per_destination: 1,
             queue_in_all: 1,
+            octets_in_all: usize::MAX,
         };
         let repeats = Repeats::new(&settings, &Minter::new([4; 16]));
         let course = repeats.course(now, forms).expect("something to repeat for");

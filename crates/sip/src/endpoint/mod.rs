@@ -163,6 +163,7 @@ impl Endpoint {
         let Settings {
             limits,
             max_ongoing,
+            max_ongoing_octets,
             max_finished,
             max_answer_text,
             max_refused,
@@ -186,6 +187,7 @@ impl Endpoint {
         } = settings;
         self.settings.limits = *limits;
         self.settings.max_ongoing = *max_ongoing;
+        self.settings.max_ongoing_octets = *max_ongoing_octets;
         self.settings.max_finished = *max_finished;
         self.settings.max_answer_text = *max_answer_text;
         self.settings.max_refused = *max_refused;
@@ -307,6 +309,7 @@ impl Endpoint {
             return Event::None;
         }
         if self.open.len() >= self.settings.max_ongoing
+            || self.open.octets() >= self.settings.max_ongoing_octets
             || self.open.len() + self.finished.len() >= self.settings.max_finished
             || self.finished.text_len() >= self.settings.max_answer_text
         {

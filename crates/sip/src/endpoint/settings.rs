@@ -36,6 +36,8 @@ pub struct Settings {
     pub warn_agent: Vec<u8>,
     /// Most server transactions that wait for their answer. Requests beyond it get 503.
     pub max_ongoing: usize,
+    /// Most bytes that are kept of them, to make their answers of. Requests get 503 while there are more.
+    pub max_ongoing_octets: usize,
     /// Most server transactions altogether, open and finished. Requests beyond it get 503.
     pub max_finished: usize,
     /// Most bytes of reason phrases, warnings and further lines that finished transactions keep. Requests get 503 while
@@ -78,6 +80,7 @@ impl Settings {
             supported: Vec::new(),
             server_name: Vec::new(),
             max_ongoing: 100_000,
+            max_ongoing_octets: 256 << 20,
             max_finished: 4_000_000,
             max_answer_text: 256 << 20,
             max_refused: 4 << 20,

@@ -23,6 +23,8 @@ pub(crate) struct Row {
     /// The provisional response has been sent.
     pub(crate) proceeding: bool,
     pub(crate) memo: Memo,
+    /// Octets of the memo when it was entered.
+    octets: usize,
 }
 
 /// What responses are made from, in one buffer.
@@ -68,6 +70,7 @@ pub(crate) struct Open {
     merges: HashTable<ServerKey>,
     /// Who gets a provisional response, and when. The delay is the same for all, so the queue is in order.
     trying: VecDeque<(Instant, ServerKey)>,
+    octets: usize,
     pub(crate) pool: Pool,
 }
 
@@ -78,8 +81,14 @@ impl Open {
             index: HashTable::new(),
             merges: HashTable::new(),
             trying: VecDeque::new(),
+            octets: 0,
             pool: Pool::new(),
         }
+    }
+
+    /// Octets of all memos.
+    pub(crate) fn octets(&self) -> usize {
+        self.octets
     }
 
     pub(crate) fn len(&self) -> usize {
@@ -128,7 +137,9 @@ impl Open {
         memo: Memo,
     ) -> ServerKey {
         let repeats = matches!(way, Way::Datagram { .. });
-        let key = self.rows.insert(Row { identity, merge_hash, way, repeats, invite, proceeding: false, memo });
+        let octets = memo.bytes.len();
+        self.octets += octets;
+        let key = self.rows.insert(Row { identity, merge_hash, way, repeats, invite, proceeding: false, memo, octets });
         let rows = &self.rows;
         self.index.insert_unique(identity.key as u64, key, |&at| rows.get(at).map_or(0, |row| row.identity.key as u64));
         if let Some(hash) = merge_hash {
@@ -141,6 +152,7 @@ impl Open {
     /// Takes a transaction out; the caller gives its buffer back to the pool.
     pub(crate) fn remove(&mut self, key: ServerKey) -> Option<Row> {
         let row = self.rows.remove(key)?;
+        self.octets -= row.octets;
         if let Ok(entry) = self.index.find_entry(row.identity.key as u64, |&other| other == key) {
             entry.remove();
         }
