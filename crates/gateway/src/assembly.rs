@@ -1,7 +1,8 @@
 //! From the configuration to the settings of the engine: names become addresses, rules become tables.
 
-use crate::config::{Account, Config, Domain, Journal, Keep, LargeRequests, LateFailure, Numbers, Rule, When};
+use crate::config::{Account, Config, Domain, Journal, Keep, LargeRequests, LateFailure, MailTls, Numbers, Rule, When};
 use crate::driver::Hosted;
+use crate::letters;
 use crate::next_hops::NextHops;
 use crate::telemetry::Metrics;
 use cpim::{AcceptedBy, DomainPattern, PeerId, Policy, Presentation, Presentations, Side};
@@ -9,10 +10,12 @@ use engine::Engine;
 use ipnet::IpNet;
 use secrecy::ExposeSecret;
 use sip::route_set::RouteSet;
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 /// Operations in flight at a time; beyond it senders are told to come back later.
 const MAX_IN_FLIGHT: usize = 200_000;
+/// How long an e-mail may take: a mail server may look at it before it says anything, and nobody waits for it.
+const MAIL_PATIENCE: Duration = Duration::from_secs(60);
 /// The first name that policy has for SIP neighbours.
 const NEXT_HOP: PeerId = PeerId(1);
 
@@ -111,7 +114,7 @@ fn journal(journal: &Journal) -> engine::journal::Settings {
         keep: keep.collect(),
         max_entries: journal.max_entries,
         max_octets: journal.max_octets,
-        dead_letters: journal.dead_letter_file.is_some(),
+        dead_letters: journal.dead_letter_file.is_some() || journal.mail.is_some(),
     }
 }
 
@@ -291,6 +294,29 @@ impl Hosted for Engine {
     }
 }
 
+/// Who takes messages that were given up, if anybody does.
+pub fn letter_settings(config: &Config) -> Option<letters::Settings> {
+    let Journal { dead_letter_file, mail, .. } = &config.journal;
+    let file =
+        dead_letter_file.as_ref().map(|file| letters::FileSettings { path: file.path.clone(), limit: file.limit });
+    let mail = mail.as_ref().map(|mail| letters::MailSettings {
+        host: mail.host.clone(),
+        port: mail.port,
+        security: match mail.tls {
+            MailTls::None => letters::Security::None,
+            MailTls::StartTls => letters::Security::StartTls,
+            MailTls::Tls => letters::Security::Tls,
+        },
+        authorities: mail.authorities.clone(),
+        credentials: mail.credentials.clone(),
+        from: mail.from.clone(),
+        to: mail.to.clone(),
+        patience: MAIL_PATIENCE,
+    });
+    let somebody = file.is_some() || mail.is_some();
+    somebody.then(|| letters::Settings { host: config.gateway.name.clone(), file, mail })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -314,5 +340,26 @@ mod tests {
                    [[journal.keep]]\ndomain = \"xmpp.example\"\nwhen = \"every\"\n";
         let named = DomainPattern::Exactly("xmpp.example".into());
         assert_eq!(rows(two), [(named, When::Every), (DomainPattern::Any, When::Never)]);
+    }
+
+    #[test]
+    fn letters_go_where_the_configuration_says() {
+        let read = |more: &str| crate::config::parse(&format!("{LEAST}{more}")).unwrap();
+        let nobody = read("");
+        assert!(letter_settings(&nobody).is_none() && !journal(&nobody.journal).dead_letters);
+        let file = read("dead_letter_file = \"dead\"\nmax_dead_letters = \"2 MiB\"\n");
+        let settings = letter_settings(&file).unwrap();
+        let (file, mail) = (settings.file.unwrap(), settings.mail);
+        assert_eq!((&*file.path, file.limit, mail.is_none()), (std::path::Path::new("dead"), 2 << 20, true));
+        let by_mail = "[journal.mail]\nserver = \"[::1]:465\"\ntls = \"tls\"\nusername = \"entente\"\npassword = \"x\"\n\
+                       from = \"a@example.org\"\nto = \"b@example.org\"\n";
+        let by_mail = read(by_mail);
+        assert!(journal(&by_mail.journal).dead_letters);
+        let settings = letter_settings(&by_mail).unwrap();
+        let mail = settings.mail.unwrap();
+        assert!(settings.file.is_none());
+        assert_eq!((&*mail.host, mail.port, mail.security), ("::1", 465, letters::Security::Tls));
+        assert_eq!((mail.from.to_string(), mail.to.to_string()), ("a@example.org".into(), "b@example.org".into()));
+        assert_eq!(mail.credentials.map(|(name, _)| name).as_deref(), Some("entente"));
     }
 }

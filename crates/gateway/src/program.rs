@@ -67,6 +67,7 @@ pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
     // The engine keeps to its own limit; those that it has closed take a moment to end.
     wiring.limits.accepted = config.sip.limits.connections.saturating_mul(2).max(wiring.limits.accepted);
     wiring.targets = config.xmpp.components.iter().map(|component| component.connect.clone()).collect();
+    wiring.letters = assembly::letter_settings(config);
     let admin = match config.admin.listen {
         None => None,
         Some(address) => {

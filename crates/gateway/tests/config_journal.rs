@@ -1,7 +1,8 @@
 //! `[journal]` as operators write it, and as they get it wrong.
 #![allow(clippy::unwrap_used)]
 
-use gateway::config::{Config, Keep, Overrides, Problem, When, load, parse};
+use gateway::config::{Config, Keep, MailTls, Overrides, Problem, When, load, parse};
+use secrecy::ExposeSecret;
 use std::path::Path;
 use std::time::Duration;
 
@@ -57,7 +58,8 @@ fn each_domain_may_have_rules_of_its_own() {
     )
     .journal;
     assert_eq!((journal.max_entries, journal.max_octets), (500, 2 << 20));
-    assert_eq!(journal.dead_letter_file.as_deref(), Some(Path::new("dead")));
+    let dead = journal.dead_letter_file.unwrap();
+    assert_eq!((&*dead.path, dead.limit), (Path::new("dead"), 1 << 30));
     let sip = Keep {
         domain: Some("sip.example".into()),
         when: When::Every,
@@ -78,7 +80,7 @@ fn its_paths_are_looked_for_beside_the_configuration() {
     std::fs::write(&path, format!("{LEAST}[journal]\nfolder = \"journal\"\ndead_letter_file = \"/dead\"\n")).unwrap();
     let journal = load(&path, &Overrides::default()).unwrap().journal;
     assert_eq!(journal.folder.unwrap(), folder.path().join("journal"));
-    assert_eq!(journal.dead_letter_file.unwrap(), Path::new("/dead"));
+    assert_eq!(journal.dead_letter_file.unwrap().path, Path::new("/dead"));
 }
 
 #[test]
@@ -87,6 +89,13 @@ fn what_makes_no_sense_is_refused_with_its_place_and_reason() {
     let long = format!("/{}", "x".repeat(110));
     let journal = |rest: &str| format!("[journal]\nfolder = \"j\"\n{rest}\n");
     let keep = |rest: &str| journal(&format!("[[journal.keep]]\ndomain = \"xmpp.example\"\n{rest}"));
+    let mail = |rest: &str| {
+        let usual = ["server = \"mail.example:25\"", "from = \"a@example.org\"", "to = \"b@example.org\""];
+        let name = |line: &str| line.split(' ').next().unwrap_or_default().to_owned();
+        let others = usual.iter().filter(|line| !rest.lines().any(|given| name(given) == name(line)));
+        let others: Vec<&str> = others.copied().collect();
+        journal(&format!("[journal.mail]\n{}\n{rest}", others.join("\n")))
+    };
     for (text, key, what) in [
         ("[[journal.keep]]\ndomain = \"*\"\n".into(), "journal.keep", "no meaning without journal.folder"),
         ("[journal]\ndead_letter_file = \"d\"\n".into(), "journal.dead_letter_file", "without journal.folder"),
@@ -115,10 +124,74 @@ fn what_makes_no_sense_is_refused_with_its_place_and_reason() {
         (keep("[[journal.keep]]\ndomain = \"XMPP.example\""), "journal.keep[2].domain", "stands in an earlier"),
         (journal("[[journal.keep]]\ndomain = \"c.example\""), "journal.keep[1].domain", "could never match"),
         (journal("[[journal.keep]]\ndomain = \"gw.example\""), "journal.keep[1].domain", "write the domain of theirs"),
+        (
+            "[journal]\n[journal.mail]\nserver = \"a:25\"\nfrom = \"a@b.c\"\nto = \"a@b.c\"\n".into(),
+            "journal.mail",
+            "without journal",
+        ),
+        (journal("max_dead_letters = \"2 GiB\""), "journal.max_dead_letters", "without dead_letter_file"),
+        (
+            journal("dead_letter_file = \"d\"\nmax_dead_letters = \"1 KiB\""),
+            "journal.max_dead_letters",
+            "from 1048576 B",
+        ),
+        (journal("mail = \"postmaster@example.org\""), "journal.mail", "write [journal.mail]"),
+        (journal("[journal.mail]"), "journal.mail.server", "is missing"),
+        (journal("[journal.mail]"), "journal.mail.from", "is missing"),
+        (journal("[journal.mail]"), "journal.mail.to", "is missing"),
+        (mail("server = \"mail.example\""), "journal.mail.server", "must be HOST:PORT"),
+        (mail("tls = \"ssl\""), "journal.mail.tls", "\"starttls\" or \"tls\" or \"none\""),
+        (mail("to = \"postmaster\""), "journal.mail.to", "must be an address"),
+        (mail("from = \"m\u{fc}ller@example.org\""), "journal.mail.from", "in ASCII"),
+        (mail("username = \"\"\npassword = \"x\""), "journal.mail.username", "text of 1 to 255"),
+        (mail("username = \"entente\""), "journal.mail.password", "is missing"),
+        (mail("password = \"mercutio\""), "journal.mail.password", "without username"),
+        (mail("authorities = \"/none\""), "journal.mail.authorities", "cannot be read from /none"),
+        (mail(&format!("authorities = \"{file}\"")), "journal.mail.authorities", "no certificate"),
+        (
+            mail(&format!("tls = \"none\"\nauthorities = \"{file}\"")),
+            "journal.mail.authorities",
+            "leave one of them out",
+        ),
+        (mail("host = \"a\""), "journal.mail.host", "known are server, tls"),
         (keep("age = \"1h\""), "journal.keep[1].age", "known are domain, when, for"),
     ] {
         let told = wrong(&text);
         let found = told.iter().any(|problem| problem.key == key && problem.what.contains(what));
         assert!(found, "{text}\n{told:#?}");
     }
+}
+
+#[test]
+fn a_mail_server_is_described_in_a_section_of_its_own() {
+    let read = |rest: &str| {
+        let more = "[journal]\nfolder = \"j\"\n[journal.mail]\nfrom = \"entente@example.org\"\nto = \"postmaster@example.org\"\n";
+        let config = read(&format!("{more}{rest}"));
+        (config.journal.mail.unwrap(), config.warnings)
+    };
+    let (mail, warnings) =
+        read("server = \"[2001:db8::1]:465\"\ntls = \"tls\"\nusername = \"entente\"\npassword = \"mercutio\"");
+    assert_eq!((&*mail.host, mail.port, mail.tls), ("2001:db8::1", 465, MailTls::Tls));
+    assert_eq!(
+        (mail.from.to_string(), mail.to.to_string()),
+        ("entente@example.org".into(), "postmaster@example.org".into())
+    );
+    let (name, password) = mail.credentials.as_ref().unwrap();
+    assert_eq!((&**name, password.expose_secret()), ("entente", "mercutio"));
+    assert!(!format!("{mail:?}").contains("mercutio"));
+    // The one of every component, and this one.
+    assert_eq!(warnings.iter().filter(|told| told.contains("stands in the configuration itself")).count(), 2);
+
+    let (mail, warnings) = read("server = \"mail.example:587\"");
+    assert!(mail.tls == MailTls::StartTls && mail.credentials.is_none() && mail.authorities.is_none());
+    assert!(!warnings.iter().any(|told| told.contains("journal.mail")), "{warnings:?}");
+    for (server, warned) in
+        [("mail.example:25", true), ("localhost:25", false), ("127.0.0.1:25", false), ("[::1]:25", false)]
+    {
+        let (_, warnings) = read(&format!("server = \"{server}\"\ntls = \"none\""));
+        assert_eq!(warnings.iter().any(|told| told.contains("in the clear")), warned, "{server}: {warnings:?}");
+    }
+    // Another password is another mail server.
+    let password = |word: &str| read(&format!("server = \"a:25\"\nusername = \"e\"\npassword = \"{word}\"")).0;
+    assert!(password("tybalt") == password("tybalt") && password("tybalt") != password("mercutio"));
 }

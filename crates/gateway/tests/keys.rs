@@ -29,6 +29,10 @@ name = "xmpp.example"
 [answers]
 [journal]
 folder = "journal"
+[journal.mail]
+server = "localhost:25"
+from = "entente@example.org"
+to = "postmaster@example.org"
 [[journal.keep]]
 domain = "*"
 [log]
@@ -95,6 +99,14 @@ const OTHERS: &[(&str, &str, &str)] = &[
     ("journal.max_entries", "2000", ""),
     ("journal.max_octets", "\"1 MiB\"", ""),
     ("journal.dead_letter_file", "\"dead\"", ""),
+    ("journal.max_dead_letters", "\"2 GiB\"", "dead_letter_file = \"dead\"\n"),
+    ("journal.mail.server", "\"localhost:587\"", ""),
+    ("journal.mail.tls", "\"none\"", ""),
+    ("journal.mail.authorities", "\"PEM\"", ""),
+    ("journal.mail.username", "\"entente\"", "password = \"mercutio\"\n"),
+    ("journal.mail.password", "\"mercutio\"", "username = \"entente\"\n"),
+    ("journal.mail.from", "\"other@example.org\"", ""),
+    ("journal.mail.to", "\"other@example.org\"", ""),
     ("journal.keep.domain", "\"xmpp.example\"", ""),
     ("journal.keep.when", "\"every\"", ""),
     ("journal.keep.for", "\"2d\"", ""),
@@ -129,6 +141,13 @@ fn with(section: &str, key: &str, value: &str, more: &str) -> String {
 }
 
 fn read(text: &str) -> Config {
+    // A file that is there.
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("authorities.pem");
+    if text.contains("PEM") {
+        std::fs::write(&path, rcgen::generate_simple_self_signed(["mail.example".into()]).unwrap().cert.pem()).unwrap();
+    }
+    let text = &*text.replace("PEM", path.to_str().unwrap());
     config::parse(text).unwrap_or_else(|errors| panic!("{errors}\nin\n{text}"))
 }
 

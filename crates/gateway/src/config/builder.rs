@@ -38,7 +38,7 @@ impl Builder {
         routes::put_together(&mut sip, &usual_route, &mut sip_domains, &mut self.problems);
         let sip_domains = without_keys(sip_domains);
         let answers = self.answers(answers);
-        let journal = journal::read(journal, &self.folder, &mut self.problems);
+        let journal = journal::read(journal, &self.folder, &mut self.problems, &mut self.warnings);
         let log = self.log(log);
         let admin = self.admin(admin);
         let Self { mut problems, warnings, .. } = self;

@@ -136,6 +136,7 @@ pub(super) fn warnings(config: &Config) -> Vec<String> {
     unreachable_addresses(config, &mut warnings);
     routes::warn(&config.sip, &config.sip_domains, &mut warnings);
     open_doors(config, &mut warnings);
+    journal::warn(&config.journal, &mut warnings);
     warnings
 }
 

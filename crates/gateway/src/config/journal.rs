@@ -1,12 +1,13 @@
 //! `[journal]`: which messages are kept in the folder of the gateway until they are delivered, and for how long.
 
 use super::reader::{Problems, Table};
-use super::{Config, Domain, values};
+use super::{Config, Domain, Mail, MailTls, mail, values};
+use figment::value::Value;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// `[journal]`
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Journal {
     /// Where the journal lives. Without it there is none.
     pub folder: Option<PathBuf>,
@@ -16,8 +17,19 @@ pub struct Journal {
     pub max_octets: usize,
     /// `[[journal.keep]]`, each for another domain. Empty: [`Keep::default`] for every domain.
     pub keep: Vec<Keep>,
-    /// Where a message that was given up is written to.
-    pub dead_letter_file: Option<PathBuf>,
+    /// `dead_letter_file` and `max_dead_letters`: where messages are written that were given up.
+    pub dead_letter_file: Option<DeadLetterFile>,
+    /// `[journal.mail]`: where they are sent.
+    pub mail: Option<Mail>,
+}
+
+/// A file for messages that were given up.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeadLetterFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Bytes that it may grow to.
+    pub limit: u64,
 }
 
 /// `[[journal.keep]]`: what is kept of the messages to a domain.
@@ -63,9 +75,9 @@ const SOCKET_PATH: usize = 108;
 /// No lifetime is longer.
 const LONGEST_LIFE: Duration = Duration::from_secs(31 * 24 * 60 * 60);
 
-pub(super) fn read(mut table: Table, folder: &Path, problems: &mut Problems) -> Journal {
+pub(super) fn read(mut table: Table, folder: &Path, problems: &mut Problems, warnings: &mut Vec<String>) -> Journal {
     const WHEN: &[(&str, When)] = &[("never", When::Never), ("away", When::Away), ("every", When::Every)];
-    let place = |value: &_| values::path(value).map(|path| folder.join(path));
+    let place = |value: &Value| values::path(value).map(|path| folder.join(path));
     let max_entries = table.read("max_entries", problems, values::count(1..=10_000_000)).unwrap_or(100_000);
     let mut keep = Vec::new();
     for mut entry in table.tables("keep", problems) {
@@ -95,20 +107,33 @@ pub(super) fn read(mut table: Table, folder: &Path, problems: &mut Problems) -> 
             });
         }
     }
+    let path = table.read("dead_letter_file", problems, place);
+    let limit = table.read("max_dead_letters", problems, values::size(1 << 20..=1 << 40));
+    if path.is_none() && limit.is_some() {
+        problems.add(&table.key("max_dead_letters"), "has no meaning without dead_letter_file");
+    }
+    let has_mail = table.has("mail");
+    let mail = mail::read(table.table("mail", problems), has_mail, folder, problems, warnings);
     let journal = Journal {
         folder: table.read("folder", problems, place),
         max_entries,
         max_octets: table.read("max_octets", problems, values::size(1 << 20..=1 << 40)).unwrap_or(1 << 30),
         keep,
-        dead_letter_file: table.read("dead_letter_file", problems, place),
+        dead_letter_file: path.map(|path| DeadLetterFile { path, limit: limit.unwrap_or(1 << 30) as u64 }),
+        mail,
     };
     table.finish(problems);
     journal
 }
 
+/// `folder` alone.
+pub(super) fn folder(mut table: Table, beside: &Path, problems: &mut Problems) -> Option<PathBuf> {
+    table.read("folder", problems, |value| values::path(value).map(|path| beside.join(path)))
+}
+
 /// What is said is said of messages that can be, and in a place where they can lie.
 pub(super) fn check(config: &Config, problems: &mut Problems) {
-    let Journal { folder, max_entries, keep, dead_letter_file, .. } = &config.journal;
+    let Journal { folder, max_entries, keep, dead_letter_file, mail, .. } = &config.journal;
     match folder {
         Some(folder) => {
             if folder.is_file() {
@@ -120,7 +145,7 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
                 let what = format!("is too long: {} must be shorter than {SOCKET_PATH} bytes", socket.display());
                 problems.add("journal.folder", what);
             }
-            if dead_letter_file.as_ref().is_some_and(|file| file.starts_with(folder)) {
+            if dead_letter_file.as_ref().is_some_and(|file| file.path.starts_with(folder)) {
                 problems.add("journal.dead_letter_file", "lies in journal.folder, which is the journal's alone");
             }
         }
@@ -131,6 +156,9 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             }
             if dead_letter_file.is_some() {
                 problems.add("journal.dead_letter_file", without);
+            }
+            if mail.is_some() {
+                problems.add("journal.mail", without);
             }
         }
     }
@@ -146,6 +174,16 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             problems.add(&format!("{key}.per_conversation"), what);
         }
     }
+}
+
+/// What people wrote goes where others may read it.
+pub(super) fn warn(journal: &Journal, warnings: &mut Vec<String>) {
+    let Some(mail) = journal.mail.as_ref().filter(|mail| mail.tls == MailTls::None && !mail.is_local()) else { return };
+    warnings.push(format!(
+        "journal.mail.tls = \"none\" with {}, on another machine: what people wrote goes there in the clear{}",
+        mail.host,
+        if mail.credentials.is_some() { ", and so does the password" } else { "" }
+    ));
 }
 
 /// Recipients have one address in the journal: that of their home.

@@ -7,6 +7,7 @@ mod accounts;
 mod builder;
 mod check;
 mod journal;
+mod mail;
 mod reader;
 mod reload;
 mod routes;
@@ -16,6 +17,7 @@ mod values;
 use builder::Builder;
 use cpim::Accepts;
 use figment::providers::{Env, Format, Serialized, Toml};
+use figment::value::Dict;
 use figment::{Figment, Profile, Provider};
 use ipnet::IpNet;
 use reader::{Problems, Table};
@@ -29,7 +31,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use accounts::Account;
-pub use journal::{Journal, Keep, When};
+pub use journal::{DeadLetterFile, Journal, Keep, When};
+pub use mail::{Mail, MailTls};
 pub use reload::{Reread, reread};
 pub use routes::{NextHop, Route};
 pub use values::log_level;
@@ -341,19 +344,39 @@ const PREFIX: &str = "ENTENTE_";
 
 /// Reads and checks a configuration.
 pub fn load(path: &Path, overrides: &Overrides) -> Result<Config, ConfigErrors> {
-    let place = path.display().to_string();
-    let text = read(path).map_err(|what| unreadable(&place, what))?;
-    // Every key is in a section, so that ENTENTE_ variables without "__" are somebody else's: a secret's, for example.
-    let environment = Env::prefixed(PREFIX).filter(|key| key.as_str().contains("__")).split("__");
-    let mut figment = Figment::new().merge(Toml::string(&text)).merge(environment);
+    let mut figment = merged(path)?;
     if let Some(level) = &overrides.log_level {
         figment = figment.merge(Serialized::default("log.level", level));
     }
     if let Some(format) = &overrides.log_format {
         figment = figment.merge(Serialized::default("log.format", format));
     }
-    let folder = path.parent().map(Path::to_owned).unwrap_or_default();
-    checked(figment, folder, &place)
+    checked(figment, folder_of(path), &path.display().to_string())
+}
+
+/// The folder of the journal in a configuration of which nothing else has to be right, nor its secrets at hand.
+pub fn journal_folder(path: &Path) -> Result<Option<PathBuf>, ConfigErrors> {
+    let (figment, place) = (merged(path)?, path.display().to_string());
+    let mut root = Table::root(entries(&figment, &place)?);
+    let mut problems = Problems::new(figment, &place);
+    let table = root.table("journal", &mut problems);
+    let folder = journal::folder(table, &folder_of(path), &mut problems);
+    problems.finish()?;
+    Ok(folder)
+}
+
+/// The file, and the environment over it.
+fn merged(path: &Path) -> Result<Figment, ConfigErrors> {
+    let place = path.display().to_string();
+    let text = read(path).map_err(|what| unreadable(&place, what))?;
+    // Every key is in a section, so that ENTENTE_ variables without "__" are somebody else's: a secret's, for example.
+    let environment = Env::prefixed(PREFIX).filter(|key| key.as_str().contains("__")).split("__");
+    Ok(Figment::new().merge(Toml::string(&text)).merge(environment))
+}
+
+/// Where files are looked for that the configuration names.
+fn folder_of(path: &Path) -> PathBuf {
+    path.parent().map(Path::to_owned).unwrap_or_default()
 }
 
 /// The text of the file, which may be a pipe.
@@ -373,11 +396,15 @@ pub fn parse(text: &str) -> Result<Config, ConfigErrors> {
 }
 
 fn checked(figment: Figment, folder: PathBuf, place: &str) -> Result<Config, ConfigErrors> {
-    let entries = match figment.data() {
-        Ok(mut profiles) => profiles.remove(&Profile::Default).unwrap_or_default(),
-        Err(error) => return Err(unreadable(place, format!("is not TOML: {}", without_excerpt(&error.to_string())))),
-    };
+    let entries = entries(&figment, place)?;
     Builder::new(folder, Problems::new(figment, place)).build(Table::root(entries))
+}
+
+fn entries(figment: &Figment, place: &str) -> Result<Dict, ConfigErrors> {
+    match figment.data() {
+        Ok(mut profiles) => Ok(profiles.remove(&Profile::Default).unwrap_or_default()),
+        Err(error) => Err(unreadable(place, format!("is not TOML: {}", without_excerpt(&error.to_string())))),
+    }
 }
 
 /// What is wrong and where, without the line itself: it may hold a secret.

@@ -114,7 +114,7 @@ fn sip(running: &Sip, fresh: Sip, kept: &mut Vec<&'static str>) -> Sip {
 
 /// A journal is begun and ended with the program.
 fn journal(running: &Journal, fresh: Journal, kept: &mut Vec<&'static str>) -> Journal {
-    let Journal { folder, max_entries, max_octets, keep, dead_letter_file } = fresh;
+    let Journal { folder, max_entries, max_octets, keep, dead_letter_file, mail } = fresh;
     if running.folder.is_none() != folder.is_none() {
         kept.push("journal.folder");
         return running.clone();
@@ -124,7 +124,11 @@ fn journal(running: &Journal, fresh: Journal, kept: &mut Vec<&'static str>) -> J
         max_entries,
         max_octets,
         keep,
-        dead_letter_file: stays("journal.dead_letter_file", &running.dead_letter_file, dead_letter_file, kept),
+        dead_letter_file: {
+            let key = "journal.dead_letter_file or max_dead_letters";
+            stays(key, &running.dead_letter_file, dead_letter_file, kept)
+        },
+        mail: stays("journal.mail", &running.mail, mail, kept),
     }
 }
 
