@@ -4,6 +4,7 @@
 use gateway::driver::{Control, Direction, Driver, Ended, Hosted, Report, Seen, Socket, WireTap, Wiring};
 use gateway::letters::{self, FileSettings};
 use gateway::net::{self, Names};
+use gateway::store::{self, TurnLog};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::sync::{Arc, mpsc};
@@ -191,6 +192,69 @@ fn a_machine_without_a_store_is_told_that_it_is_broken() {
     assert_eq!(bench.next(), Told::CommitFailed(Ticket(1), StoreFailure::Broken));
     assert_eq!(bench.next(), Told::LoadFailed(Ticket(2), StoreFailure::Broken));
     assert_eq!(bench.end(Control::Stop), Ended::Stopped);
+}
+
+fn query() -> Query {
+    Query { table: store::QUEUE, prefix: Vec::new(), after: None, limit: 10 }
+}
+
+#[test]
+fn what_a_machine_orders_is_kept_and_what_it_says_is_logged_before_it_is_said() {
+    let folder = tempfile::tempdir().unwrap();
+    let (turn_log, before) = TurnLog::open(folder.path()).unwrap();
+    assert!(before.is_empty());
+    let mut wiring = Wiring::new("test");
+    let address = datagrams(&mut wiring);
+    wiring.store = Some(store::open(folder.path()).unwrap().run().unwrap());
+    wiring.turn_log = Some(turn_log);
+    let reader = wiring.store.as_ref().unwrap().reader();
+    let (machine, told) = probe(|_, told, output| {
+        if let Told::Datagram(said) = told {
+            let mut batch = Batch::default();
+            batch.put(store::QUEUE, said, |value| value.extend_from_slice(b"kept"));
+            output.commit(batch);
+            output.load(query());
+            output.log().extend_from_slice(&[&(said.len() as u16).to_le_bytes()[..], said].concat());
+        }
+        0
+    });
+    let bench = Bench::run(machine, told, wiring);
+    let peer = UdpSocket::bind(loopback()).unwrap();
+    peer.set_read_timeout(Some(PATIENCE)).unwrap();
+    peer.send_to(b"order", address).unwrap();
+    // The probe answers with what it got; by then it stands in the log.
+    assert_eq!(peer.recv_from(&mut [0; 100]).unwrap().0, 5);
+    assert_eq!(TurnLog::open(folder.path()).unwrap().1, b"\x05\0order");
+    assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
+    assert_eq!(bench.next(), Told::Committed(Ticket(1)));
+    assert_eq!(bench.next(), Told::Loaded(Ticket(2)));
+    assert_eq!(reader.find(query()).unwrap().0.len(), 1);
+    let metrics = bench.report().metrics;
+    assert_eq!(metrics.value("entente_store_commits_total", &[]), Some(1));
+    assert_eq!(metrics.value("entente_turn_log_written_bytes_total", &[]), Some(7));
+    assert_eq!(bench.end(Control::Stop), Ended::Stopped);
+    // The folder is free again.
+    assert_eq!(store::open(folder.path()).unwrap().rows().count(), 1);
+}
+
+#[test]
+fn draining_waits_for_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut wiring = Wiring::new("test");
+    wiring.store = Some(store::open(folder.path()).unwrap().run().unwrap());
+    let (machine, told) = probe(|_, told, output| {
+        if *told == Told::Drained {
+            for key in 0..20u8 {
+                let mut batch = Batch::default();
+                batch.put(store::QUEUE, &[key], |value| value.resize(10_000, key));
+                output.commit(batch);
+            }
+        }
+        0
+    });
+    let bench = Bench::run(machine, told, wiring);
+    assert_eq!(bench.end(Control::Drain(PATIENCE)), Ended::Quiet);
+    assert_eq!(store::open(folder.path()).unwrap().rows().count(), 20);
 }
 
 /// What Romeo does not get.

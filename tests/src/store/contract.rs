@@ -73,8 +73,11 @@ fn keep(store: &mut impl Subject, ticket: u64, batch: Batch) {
     assert_eq!(store.answer(), StoreAnswer::Committed(Ticket(ticket)));
 }
 
-/// What a query finds: keys, values, and whether there is more.
-fn find(store: &mut impl Subject, ticket: u64, query: Query) -> (Vec<(Vec<u8>, Vec<u8>)>, bool) {
+/// Keys and values.
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What a query finds, and whether there is more.
+fn find(store: &mut impl Subject, ticket: u64, query: Query) -> (Pairs, bool) {
     store.load(Ticket(ticket), query);
     match store.answer() {
         StoreAnswer::Loaded { ticket: answered, rows, more } if answered == Ticket(ticket) => {
@@ -101,9 +104,8 @@ pub fn commits_take_effect_in_order(store: &mut impl Subject) {
     for ticket in 1..=3 {
         assert_eq!(store.answer(), StoreAnswer::Committed(Ticket(ticket)));
     }
-    let rows = |rows: &[(&str, &str)]| -> Vec<(Vec<u8>, Vec<u8>)> {
-        rows.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect()
-    };
+    let rows =
+        |rows: &[(&str, &str)]| -> Pairs { rows.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect() };
     assert_eq!(find(store, 4, all(QUEUE)), (rows(&[("a", "second"), ("b", "new"), ("d", "!")]), false));
 }
 

@@ -8,6 +8,7 @@ use crate::net::names::{Connecting, Names, connect_to_address, connect_to_name};
 use crate::net::tcp::{Connection, Read};
 use crate::net::tls::Ingested;
 use crate::net::udp::{Datagrams, Sent};
+use crate::store::{Store, TurnLog};
 use crate::telemetry::Metrics;
 use slotmap::SecondaryMap;
 use std::cmp::Reverse;
@@ -18,7 +19,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
-use turn::{Action, CloseCause, Input, Output, SocketId, StoreFailure, StreamId, Target, Ticket};
+use turn::{Action, CloseCause, Input, Output, SocketId, StoreAnswer, StoreFailure, StreamId, Target, Ticket};
 
 /// At most so many datagrams of one socket enter a turn,
 const DATAGRAMS_PER_TURN: usize = 256;
@@ -81,9 +82,11 @@ pub(super) struct Cell {
     unreachable: Vec<(SocketId, SocketAddr)>,
     /// Streams that are to be written to although the machine wrote nothing new.
     unfinished: Vec<StreamId>,
-    /// Orders for a store, of which there is none; `true` for a batch. The machine is told at the beginning of the next turn.
-    unstored: Vec<(Ticket, bool)>,
     letters: Option<Office>,
+    store: Option<Store>,
+    turn_log: Option<TurnLog>,
+    /// Orders that no store has taken. The machine is told at the beginning of the next turn.
+    unstored: Vec<StoreAnswer>,
     /// Letters that nobody took; the machine is told likewise.
     refused_letters: Vec<Ticket>,
     /// The machine had an input in this turn.
@@ -95,7 +98,7 @@ impl Cell {
     pub(super) fn new(
         index: u16,
         machine: Box<dyn Hosted>,
-        wiring: Wiring,
+        mut wiring: Wiring,
         names: Arc<Names>,
         queue: Arc<ReadyQueue>,
     ) -> io::Result<Self> {
@@ -111,6 +114,9 @@ impl Cell {
         }
         let told = Signal::waker(Source { machine: index, part: Part::Letters }, &queue);
         let letters = wiring.letters.map(|settings| Office::open(settings, told)).transpose()?;
+        if let Some(store) = &mut wiring.store {
+            store.attach(Signal::waker(Source { machine: index, part: Part::Store }, &queue));
+        }
         Ok(Self {
             index,
             name: wiring.name,
@@ -129,6 +135,8 @@ impl Cell {
             gone: VecDeque::new(),
             unreachable: Vec::new(),
             unfinished: Vec::new(),
+            store: wiring.store,
+            turn_log: wiring.turn_log,
             unstored: Vec::new(),
             letters,
             refused_letters: Vec::new(),
@@ -147,6 +155,12 @@ impl Cell {
             &[("machine", self.name)],
             self.streams.len() as u64,
         );
+        if let Some(store) = &self.store {
+            store.measure(metrics);
+        }
+        if let Some(turn_log) = &self.turn_log {
+            turn_log.measure(metrics);
+        }
         self.machine.measure(metrics);
     }
 
@@ -155,8 +169,10 @@ impl Cell {
         self.machine.reconfigure(settings);
     }
 
+    /// A machine whose store is full can do everything that needs no store, and says so to whom it refuses.
     pub(super) fn is_ready(&self) -> bool {
-        self.machine.is_ready()
+        let broken = self.store.as_ref().is_some_and(|store| store.failure() == Some(StoreFailure::Broken));
+        !broken && self.machine.is_ready()
     }
 
     /// Whether a turn has something to do without any socket being ready.
@@ -185,6 +201,7 @@ impl Cell {
 
     pub(super) fn is_quiet(&mut self) -> bool {
         let nothing_waits = !self.has_work()
+            && self.store.as_ref().is_none_or(|store| store.under_way() == 0)
             && self.machine.output().unsent_total() == 0
             && self.letters.as_ref().is_none_or(|office| office.under_way() == 0)
             && !self.ports.iter().any(|port| matches!(port, Port::Datagrams(datagrams) if datagrams.has_waiting()));
@@ -202,13 +219,8 @@ impl Cell {
             self.counters.unreachable += 1;
             self.feed(now, Input::Unreachable { socket, peer });
         }
-        for (ticket, is_batch) in std::mem::take(&mut self.unstored) {
-            let failure = StoreFailure::Broken;
-            let told = match is_batch {
-                true => Input::CommitFailed { ticket, failure },
-                false => Input::LoadFailed { ticket, failure },
-            };
-            self.feed(now, told);
+        for answer in std::mem::take(&mut self.unstored) {
+            self.feed(now, answer.input());
         }
         for ticket in std::mem::take(&mut self.refused_letters) {
             self.counters.letters_failed += 1;
@@ -227,6 +239,7 @@ impl Cell {
                         waker.wake_by_ref();
                     }
                 }
+                Some(Reverse((_, Part::Store))) => debug_assert!(false, "a store has no timer"),
                 None => break,
             }
         }
@@ -242,6 +255,7 @@ impl Cell {
         match part {
             Part::Stream(stream) => self.serve_stream(now, stream, buffer),
             Part::Letters => self.serve_letters(now),
+            Part::Store => self.serve_store(now),
             Part::Socket(place) => match self.ports.get(usize::from(place)) {
                 Some(Port::Datagrams(_)) => self.serve_datagrams(now, place, buffer),
                 Some(Port::Listener { .. }) => self.serve_listener(now, place),
@@ -259,6 +273,13 @@ impl Cell {
             };
             *counter += 1;
             self.feed(now, told);
+        }
+    }
+
+    fn serve_store(&mut self, now: Instant) {
+        let answers = self.store.as_mut().map(Store::take_answers).unwrap_or_default();
+        for answer in answers {
+            self.feed(now, answer.input());
         }
     }
 
@@ -436,6 +457,9 @@ impl Cell {
         self.touched = false;
         self.counters.turns += 1;
         self.machine.handle_timeout(now);
+        if let Some(turn_log) = &mut self.turn_log {
+            turn_log.append(now, self.machine.output().logged());
+        }
         self.send_waiting();
         while let Some(action) = self.machine.output().poll_action() {
             self.carry_out(now, action);
@@ -505,7 +529,13 @@ impl Cell {
         let output = self.machine.output();
         let (batch, query) = (output.take_batch(ticket), output.take_query(ticket));
         debug_assert!(batch.is_some() != query.is_some(), "{action:?} orders one thing");
-        self.unstored.push((ticket, batch.is_some()));
+        let refused = match (&mut self.store, batch, query) {
+            (Some(store), Some(batch), _) => store.commit(ticket, batch),
+            (Some(store), None, Some(query)) => store.load(ticket, query),
+            (_, Some(_), _) => Some(StoreAnswer::CommitFailed(ticket, StoreFailure::Broken)),
+            _ => Some(StoreAnswer::LoadFailed(ticket, StoreFailure::Broken)),
+        };
+        self.unstored.extend(refused);
     }
 
     fn connect(&mut self, stream: StreamId, target: Target) {

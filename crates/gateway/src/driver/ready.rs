@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Wake, Waker};
 use turn::StreamId;
 
-/// What can become ready: a socket of the wiring or a stream, of one machine.
+/// What can become ready: a socket of the wiring, a stream, letters or the store, of one machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Source {
     /// The machine's place in the driver.
@@ -20,6 +20,8 @@ pub(crate) enum Part {
     Stream(StreamId),
     /// Letters whose fate is known.
     Letters,
+    /// Answers of the store.
+    Store,
 }
 
 /// Ready sources, the longest waiting first.

@@ -1,6 +1,7 @@
 //! What a machine is connected to, and who may look on.
 
 use crate::letters;
+use crate::store::{Store, TurnLog};
 use crate::telemetry::Metrics;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -21,6 +22,10 @@ pub struct Wiring {
     pub letters: Option<letters::Settings>,
     /// Sees every byte, if wanted.
     pub tap: Option<Box<dyn WireTap>>,
+    /// Does what the machine orders of a store; without it the machine is told that its store is broken.
+    pub store: Option<Store>,
+    /// Gets what the machine has to say in [`turn::Output::log`].
+    pub turn_log: Option<TurnLog>,
 }
 
 impl Wiring {
@@ -34,6 +39,8 @@ impl Wiring {
             limits: Limits::default(),
             letters: None,
             tap: None,
+            store: None,
+            turn_log: None,
         }
     }
 }
