@@ -528,6 +528,20 @@ fn large_requests_go_where_the_operator_says() {
     world.assert_quiet();
 }
 
+/// Nothing else has to happen for it: the end of the window is enough.
+#[test]
+fn an_answer_at_the_end_of_the_window_goes_over_a_new_connection_at_once() {
+    let mut world = World::new();
+    let stream = world.sip_connects(from(40_000));
+    world.sip_writes(stream, over_tcp(1, "romeo@xmpp.example", "hello"));
+    world.sip_closes(stream);
+    world.advance(Duration::from_millis(2100));
+    assert_eq!(world.sip_ordered(), Some(proxy()));
+    let stream = world.sip_takes_connection();
+    let answer = world.sip_reads(stream).unwrap();
+    assert!(answer.starts_with("SIP/2.0 504") && answer.contains("branch=z9hG4bK-1"), "{answer}");
+}
+
 /// RFC 3261 18.2.2: a new connection to where the request came from, at the port of its sent-by.
 #[test]
 fn an_answer_whose_connection_is_gone_goes_over_a_new_one() {

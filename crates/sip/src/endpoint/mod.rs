@@ -556,8 +556,10 @@ impl Endpoint {
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called, and for what.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let ended = (!self.ended.is_empty()).then_some(self.clock).flatten();
+        let homeless = (!self.homeless.is_empty()).then_some(self.clock).flatten();
         [
             ended.map(|at| (at, "a failed request")),
+            homeless.map(|at| (at, "an answer without a connection")),
             self.open.next_trying().map(|at| (at, "100 Trying")),
             self.refused.next_due().map(|at| (at, "Timer G, H or I")),
             self.clients.next_due().map(|at| (at, "Timer E or F")),

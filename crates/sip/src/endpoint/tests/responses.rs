@@ -160,6 +160,8 @@ fn a_response_whose_stream_is_gone_can_go_elsewhere() {
         stage.respond(transaction, &Answer::new(200));
     }
     assert_eq!(stage.sent(), []);
+    let due = stage.endpoint.poll_timeout();
+    assert!(due.is_some_and(|(at, what)| at <= stage.now() && what == "an answer without a connection"), "{due:?}");
     let first = stage.endpoint.poll_homeless().unwrap();
     assert_eq!(first.peer, peer(5071));
     let text = String::from_utf8(first.bytes).unwrap();
