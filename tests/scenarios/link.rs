@@ -33,6 +33,17 @@ fn never_written_and_then_the_link_breaks_is_not_delivered() {
     assert!(answer.starts_with("SIP/2.0 504 ") && answer.contains("not delivered"), "{answer}");
 }
 
+/// The driver still writes what is left when it closes a stream, so that it may arrive.
+#[test]
+fn what_waits_when_the_server_ends_the_stream_is_unknown() {
+    let mut world = World::new();
+    world.reading = false;
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    world.server_writes("</stream:stream>");
+    let answer = world.take_datagram().expect("an answer");
+    assert!(answer.starts_with("SIP/2.0 504 ") && answer.contains("delivery unknown"), "{answer}");
+}
+
 #[test]
 fn a_hung_server_costs_an_honest_answer_and_bounded_memory() {
     let mut world = World::with(|settings| {

@@ -250,7 +250,8 @@ impl Connector {
             return (consumed, Event::None);
         }
         let (consumed, event) = self.links[index].component.handle_input(now, input, out);
-        (consumed, self.on_component(now, index, stream, event, out))
+        let is_gone = matches!(input, Input::Closed { .. });
+        (consumed, self.on_component(now, index, stream, is_gone, event, out))
     }
 
     fn on_component<'a>(
@@ -258,6 +259,7 @@ impl Connector {
         now: Instant,
         index: usize,
         stream: StreamId,
+        is_gone: bool,
         event: ComponentEvent<'a>,
         out: &mut Output,
     ) -> Event<'a> {
@@ -269,7 +271,7 @@ impl Connector {
             }
             ComponentEvent::Down { reason } => {
                 self.counters.downs += 1;
-                self.abandon(index, stream, out);
+                self.abandon(index, stream, is_gone, out);
                 Event::Down(index, reason)
             }
             ComponentEvent::Stanza(stanza) => {
@@ -290,12 +292,13 @@ impl Connector {
         }
     }
 
-    /// The stream of a link is gone: what never left is known not to be delivered, of the rest nothing is known.
-    fn abandon(&mut self, index: usize, stream: StreamId, out: &Output) {
+    /// The stream of a link is over: of what was written nothing is known, unless it is gone and what never left with it.
+    /// From one that we are about to close the rest may still leave.
+    fn abandon(&mut self, index: usize, stream: StreamId, is_gone: bool, out: &Output) {
         let sent = out.total_sent(stream);
         for operation in self.links[index].barrier.abandon() {
             if let Some(copy) = self.copies.get(operation) {
-                let reason = if copy.end > sent { Reason::LinkDown } else { Reason::DeliveryUnknown };
+                let reason = if is_gone && copy.end > sent { Reason::LinkDown } else { Reason::DeliveryUnknown };
                 self.settled.push_back((operation, reason.into_status()));
                 self.copies.forget(operation);
             }
@@ -447,7 +450,7 @@ impl Connector {
             if let ComponentEvent::Down { reason } = event {
                 self.counters.downs += 1;
                 if let Some(stream) = stream {
-                    self.abandon(index, stream, out);
+                    self.abandon(index, stream, false, out);
                 }
                 return Some((index, reason));
             }
