@@ -1,56 +1,203 @@
-//! Deliberately wrong behaviour between the engine and its surroundings, each once in a run.
+//! Deliberately wrong engines: what stands between the real one and its surroundings changes what crosses.
+//!
+//! A checker that finds nothing might look at nothing, and a fault that changes nothing might not happen. So each invariant
+//! has a mutant that breaks it, and each fault one that shows only where that fault is.
 
 use crate::ledger::Breach;
+use crate::weather::Fault;
 
-/// What goes wrong.
+/// What is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Mutant {
-    /// A bounce never reaches the engine.
     DropBounce,
-    /// A 202 leaves before any ping has returned.
+    DropLateBounce,
     AnswerEarly,
-    /// Two requests of one conversation are taken in the wrong order.
+    TryEarly,
+    MistellBounce,
     SwapRequests,
-    /// The server gets one stanza twice.
     DuplicateStanza,
-    /// One request is never answered.
     SwallowAnswer,
-    /// A repeated answer is another one.
-    ChangeAnswer,
-    /// A ping goes out while one is in flight.
     SecondPing,
-    /// A ping goes out while nobody waits.
     IdlePing,
-    /// An error never reaches the XMPP user.
     SwallowError,
-    /// An error reaches him twice.
     DoubleError,
-    /// A request goes out while another is open to the same user.
     SkipQueue,
-    /// A repeated request goes to another proxy.
-    MoveRepetition,
-    /// What was told as not delivered is delivered.
     DeliverAfterFailure,
-    /// A receipt is given for a mere 202.
     FalseReceipt,
+    StopTimers,
+    ForgetKey,
+    IgnoreRepetition,
+    ChangeAnswer,
+    SortRequests,
+    TakeStrayAnswer,
+    NeverRepeat,
+    MoveRepetition,
+    TwoAtATime,
+    SwallowTimeout,
+    IgnoreUnreachable,
+    GiveUpWhenAsked,
+    LoseSeam,
+    DropHomeless,
+    DropPiled,
+    TrustKernel,
+    DenyUnknown,
+    MissEnd,
+    KeepTail,
+    GiveUpConnecting,
+    ReverseTurn,
+    ReuseIds,
 }
 
-impl Mutant {
-    /// All of them, each with what it must be found by.
-    pub(crate) const ALL: &[(Mutant, Breach)] = &[
-        (Mutant::DropBounce, Breach::UntrueSuccess),
-        (Mutant::AnswerEarly, Breach::UntrueSuccess),
-        (Mutant::SwapRequests, Breach::Order),
-        (Mutant::DuplicateStanza, Breach::DeliveredTwice),
-        (Mutant::SwallowAnswer, Breach::Unanswered),
-        (Mutant::ChangeAnswer, Breach::TwoAnswers),
-        (Mutant::SecondPing, Breach::TwoPings),
-        (Mutant::IdlePing, Breach::NeedlessPing),
-        (Mutant::SwallowError, Breach::Unended),
-        (Mutant::DoubleError, Breach::EndedTwice),
-        (Mutant::SkipQueue, Breach::TwoOpen),
-        (Mutant::MoveRepetition, Breach::WrongHop),
-        (Mutant::DeliverAfterFailure, Breach::UntrueFailure),
-        (Mutant::FalseReceipt, Breach::Receipt),
-    ];
+/// A mutant, what is wrong with it, what it must be found by, and the faults that it needs to be found: without them it does no harm.
+pub(crate) struct Row {
+    pub(crate) mutant: Mutant,
+    pub(crate) what: &'static str,
+    pub(crate) breach: Breach,
+    pub(crate) faults: &'static [Fault],
 }
+
+const fn row(mutant: Mutant, what: &'static str, breach: Breach, faults: &'static [Fault]) -> Row {
+    Row { mutant, what, breach, faults }
+}
+
+/// All mutants.
+pub(crate) const MUTANTS: &[Row] = &[
+    row(Mutant::DropBounce, "A bounce never reaches the engine.", Breach::UntrueSuccess, &[Fault::Bounces]),
+    row(
+        Mutant::DropLateBounce,
+        "A bounce that comes after the answer never reaches the engine.",
+        Breach::LateUncounted,
+        &[Fault::LateBounce],
+    ),
+    row(Mutant::AnswerEarly, "A 202 leaves before any ping has returned.", Breach::UntrueSuccess, &[]),
+    row(Mutant::TryEarly, "A request is answered 100 at once.", Breach::EarlyProvisional, &[]),
+    row(Mutant::MistellBounce, "A bounce is told as something else.", Breach::BounceIgnored, &[Fault::Bounces]),
+    row(Mutant::SwapRequests, "Two requests of one conversation are taken in the wrong order.", Breach::Order, &[]),
+    row(Mutant::DuplicateStanza, "The server gets one stanza twice.", Breach::DeliveredTwice, &[]),
+    row(Mutant::SwallowAnswer, "One request is never answered.", Breach::Unanswered, &[]),
+    row(Mutant::SecondPing, "A ping goes out while one is in flight.", Breach::TwoPings, &[]),
+    row(Mutant::IdlePing, "A ping goes out while nobody waits.", Breach::NeedlessPing, &[]),
+    row(Mutant::SwallowError, "An error never reaches the XMPP user.", Breach::Unended, &[]),
+    row(Mutant::DoubleError, "An error reaches him twice.", Breach::EndedTwice, &[]),
+    row(Mutant::SkipQueue, "A request goes out while another is open to the same user.", Breach::TwoOpen, &[]),
+    row(
+        Mutant::DeliverAfterFailure,
+        "What was told as not delivered is delivered.",
+        Breach::UntrueFailure,
+        &[Fault::Reset, Fault::Refused],
+    ),
+    row(Mutant::FalseReceipt, "A receipt is given for a mere 202.", Breach::Receipt, &[]),
+    row(Mutant::StopTimers, "No timer goes off after a while.", Breach::Leftover, &[]),
+    row(
+        Mutant::ForgetKey,
+        "A repeated request is taken for a new one.",
+        Breach::DeliveredTwice,
+        &[Fault::DoubledIn, Fault::LostOut, Fault::LateOut],
+    ),
+    row(
+        Mutant::IgnoreRepetition,
+        "A repeated request is not answered again.",
+        Breach::RepetitionUnanswered,
+        &[Fault::DoubledIn, Fault::LostOut],
+    ),
+    row(
+        Mutant::ChangeAnswer,
+        "A repeated answer is another one.",
+        Breach::TwoAnswers,
+        &[Fault::DoubledIn, Fault::LostOut],
+    ),
+    row(
+        Mutant::SortRequests,
+        "Requests are taken in the order in which they were sent.",
+        Breach::Order,
+        &[Fault::OvertakenIn, Fault::LateIn, Fault::LostIn],
+    ),
+    row(
+        Mutant::TakeStrayAnswer,
+        "An answer to what has ended is taken for the answer to what is open.",
+        Breach::Unended,
+        &[Fault::DoubledIn, Fault::DoubledOut, Fault::LateIn],
+    ),
+    row(
+        Mutant::NeverRepeat,
+        "No request is sent a second time.",
+        Breach::TooFewRepetitions,
+        &[Fault::LostIn, Fault::LostOut, Fault::SilentUser],
+    ),
+    row(
+        Mutant::MoveRepetition,
+        "A repeated request goes to another next hop.",
+        Breach::WrongHop,
+        &[Fault::LostIn, Fault::LostOut],
+    ),
+    row(
+        Mutant::TwoAtATime,
+        "Two requests may be open to one user.",
+        Breach::OrderAtRecipient,
+        &[Fault::OvertakenOut, Fault::LateOut, Fault::LostOut],
+    ),
+    row(
+        Mutant::SwallowTimeout,
+        "That a next hop does not answer, or is gone, is told to nobody.",
+        Breach::Unended,
+        &[Fault::HopHung, Fault::HopGone, Fault::SilentUser],
+    ),
+    row(
+        Mutant::IgnoreUnreachable,
+        "What the network says of a next hop is not heard.",
+        Breach::SentAfterEnd,
+        &[Fault::HopGone],
+    ),
+    row(
+        Mutant::GiveUpWhenAsked,
+        "After an answer that is no final one, a request is given up without a word.",
+        Breach::Unended,
+        &[Fault::Unwilling],
+    ),
+    row(
+        Mutant::LoseSeam,
+        "What a piece of a connection left unread is forgotten when the next one comes.",
+        Breach::StreamError,
+        &[Fault::Pieces],
+    ),
+    row(
+        Mutant::LoseSeam,
+        "What a piece of a connection left unread is forgotten when the next one comes.",
+        Breach::Unanswered,
+        &[Fault::SipPieces],
+    ),
+    row(Mutant::DropHomeless, "The answers for lost connections are dropped.", Breach::Unanswered, &[Fault::SipReset]),
+    row(
+        Mutant::DropPiled,
+        "A stanza that had to wait for a slow reader is dropped.",
+        Breach::UntrueSuccess,
+        &[Fault::SlowReader],
+    ),
+    row(Mutant::TrustKernel, "What the kernel has taken counts as read.", Breach::UntrueSuccess, &[Fault::Hung]),
+    row(
+        Mutant::DenyUnknown,
+        "What is unknown is told as not delivered.",
+        Breach::UntrueFailure,
+        &[Fault::Deaf, Fault::LatePing],
+    ),
+    row(Mutant::MissEnd, "The end of a stream is not noticed.", Breach::StaysDown, &[Fault::HalfClosed, Fault::Closed]),
+    row(
+        Mutant::KeepTail,
+        "What was left of a stream that was reset is written to the next one.",
+        Breach::Malformed,
+        &[Fault::ResetInStanza],
+    ),
+    row(
+        Mutant::GiveUpConnecting,
+        "After a refused connection there is no other.",
+        Breach::StaysDown,
+        &[Fault::Refused],
+    ),
+    row(Mutant::ReverseTurn, "The inputs of a turn are taken in the wrong order.", Breach::Order, &[Fault::Crowd]),
+    row(
+        Mutant::ReuseIds,
+        "After a restart ids are made again that were made before.",
+        Breach::ReusedId,
+        &[Fault::Restart],
+    ),
+];

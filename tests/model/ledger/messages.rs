@@ -1,0 +1,233 @@
+//! Messages of XMPP users: requests of the gateway, their answers, and what their senders are told.
+
+use super::{Breach, Ledger};
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+/// Timer F, less what clocks are rounded by.
+const NEARLY_TIMER_F: Duration = Duration::from_millis(31_900);
+const TIMER_F: Duration = Duration::from_secs(32);
+/// A datagram leaves at 0, 0.5, 1.5, 3.5 s and then every 4 s until Timer F.
+const REPETITIONS: usize = 11;
+
+/// A message of an XMPP user.
+pub(super) struct Message {
+    pair: (usize, usize),
+    place: usize,
+    life: u32,
+    wants_receipt: bool,
+    branch: Option<String>,
+    reached: bool,
+    errors: usize,
+    receipts: usize,
+}
+
+/// A request of ours.
+pub(super) struct Sent {
+    n: Option<u32>,
+    life: u32,
+    first: Instant,
+    peer: SocketAddr,
+    /// Over which connection.
+    connection: Option<u64>,
+    times: usize,
+    provisional: bool,
+    end: Option<End>,
+}
+
+/// How a request of ours has ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Answered(u16),
+    /// The network or the connection says that it cannot be answered.
+    Failed,
+    /// The gateway was killed.
+    Killed,
+}
+
+impl Ledger {
+    /// A message of an XMPP user is handed to the engine.
+    pub(crate) fn message_in(&mut self, n: u32, pair: (usize, usize), wants_receipt: bool) {
+        let (place, life) = (self.tick(), self.life);
+        let row = Message { pair, place, life, wants_receipt, branch: None, reached: false, errors: 0, receipts: 0 };
+        self.messages.insert(n, row);
+    }
+
+    /// The engine has sent a request of its own; `n` where it carries a message of an XMPP user, `connection` where it is
+    /// no datagram.
+    pub(crate) fn request_out(
+        &mut self,
+        branch: &str,
+        peer: SocketAddr,
+        connection: Option<u64>,
+        uri: &str,
+        n: Option<u32>,
+        now: Instant,
+    ) {
+        let life = self.life;
+        if let Some(sent) = self.sent.get_mut(branch) {
+            sent.times += 1;
+            if sent.life != life || sent.n != n {
+                let words = format!("{branch} of {:?} for {n:?}", sent.n);
+                self.breach(Breach::ReusedId, words);
+            } else if sent.end.is_some() {
+                self.breach(Breach::SentAfterEnd, branch.to_owned());
+            } else if sent.peer != peer {
+                self.breach(Breach::WrongHop, format!("{branch} is repeated to {peer}"));
+            }
+            return self.see("retransmission");
+        }
+        let sent = Sent { n, life, first: now, peer, connection, times: 1, provisional: false, end: None };
+        self.sent.insert(branch.to_owned(), sent);
+        if let Some(other) = self.open.insert(uri.to_owned(), branch.to_owned()) {
+            let other = &self.sent[&other];
+            if other.end.is_none() && now < other.first + NEARLY_TIMER_F {
+                self.breach(Breach::TwoOpen, format!("{branch} to {uri}"));
+            }
+        }
+        let Some((n, row)) = n.and_then(|n| self.messages.get_mut(&n).map(|row| (n, row))) else { return };
+        let (pair, place) = (row.pair, row.place);
+        let before = row.branch.replace(branch.to_owned());
+        if self.held_off.get(&peer).is_some_and(|until| now < *until) {
+            self.breach(Breach::WrongHop, format!("{branch} to {peer}, which holds us off"));
+        }
+        // Only a refusal may be followed by another try, or silence or a lost connection by one at another next hop.
+        if let Some(&Sent { first, peer: tried, end, .. }) = before.as_ref().map(|before| &self.sent[before]) {
+            match end {
+                Some(End::Answered(503)) if tried != peer => self.see("again after 503"),
+                Some(End::Answered(status)) if status >= 300 && status != 503 => {
+                    self.see(format!("again after {status}"));
+                }
+                Some(End::Failed) if tried != peer => self.see("again after a failure of the network"),
+                None if tried != peer && now >= first + NEARLY_TIMER_F => self.see("again after silence"),
+                end => {
+                    let words = format!("message {n} in two requests, after {end:?} from {tried} to {peer}");
+                    self.breach(Breach::DeliveredTwice, words);
+                }
+            }
+        }
+        if self.last_sent.insert(pair, place).is_some_and(|before| before > place) {
+            self.breach(Breach::Order, format!("{n} of {pair:?} to SIP"));
+        }
+    }
+
+    /// A request of ours with a message of an XMPP user has come to a next hop.
+    pub(crate) fn reached(&mut self, n: u32) {
+        let Some(row) = self.messages.get_mut(&n) else { return };
+        // Of what was given up, or lost with the gateway, nobody knows when it comes.
+        if row.reached || row.errors > 0 || row.life != self.life {
+            return;
+        }
+        row.reached = true;
+        let (pair, place) = (row.pair, row.place);
+        if self.last_reached.insert(pair, place).is_some_and(|before| before > place) {
+            self.breach(Breach::OrderAtRecipient, format!("{n} of {pair:?}"));
+        }
+    }
+
+    /// Whether a request of ours waits for its answer.
+    pub(crate) fn is_open(&self, branch: &str) -> bool {
+        self.sent.get(branch).is_some_and(|sent| sent.end.is_none() && sent.life == self.life)
+    }
+
+    /// A request of ours that waits for its answer, other than this one.
+    pub(crate) fn open_other_than(&self, branch: &str, now: Instant) -> Option<String> {
+        let open = self.sent.iter().find(|(other, sent)| {
+            *other != branch && self.is_open(other) && sent.n.is_some() && now < sent.first + NEARLY_TIMER_F
+        });
+        open.map(|(branch, _)| branch.clone())
+    }
+
+    /// A response to a request of the engine's is handed to it.
+    pub(crate) fn response_in(&mut self, branch: &str, status: u16, retry_after: Option<Duration>, now: Instant) {
+        let life = self.life;
+        let Some(sent) = self.sent.get_mut(branch).filter(|sent| sent.life == life) else { return };
+        if sent.end.is_some() || now >= sent.first + TIMER_F {
+            return;
+        }
+        if status < 200 {
+            sent.provisional = true;
+            return;
+        }
+        sent.end = Some(End::Answered(status));
+        if let Some(span) = retry_after {
+            // What else is taken in this turn may have come before.
+            self.holding_off.push((sent.peer, now + span));
+        }
+    }
+
+    /// The engine is told that no datagram gets to a next hop.
+    pub(crate) fn unreachable_in(&mut self, peer: SocketAddr) {
+        self.fail(|sent| sent.connection.is_none() && sent.peer == peer);
+    }
+
+    /// The engine is told that a connection is gone.
+    pub(crate) fn connection_gone(&mut self, connection: u64) {
+        self.fail(|sent| sent.connection == Some(connection));
+    }
+
+    fn fail(&mut self, failed: impl Fn(&Sent) -> bool) {
+        let life = self.life;
+        for sent in self.sent.values_mut().filter(|sent| sent.end.is_none() && sent.life == life && failed(sent)) {
+            sent.end = Some(End::Failed);
+        }
+    }
+
+    /// The gateway is killed.
+    pub(crate) fn killed(&mut self, now: Instant) {
+        for sent in self.sent.values_mut().filter(|sent| sent.end.is_none() && now < sent.first + TIMER_F) {
+            sent.end = Some(End::Killed);
+        }
+    }
+
+    /// The engine has written a stanza error for a message.
+    pub(crate) fn error_out(&mut self, n: u32, condition: &str) {
+        self.see(format!("error {condition}"));
+        if let Some(row) = self.messages.get_mut(&n) {
+            row.errors += 1;
+        }
+    }
+
+    /// The engine has written a receipt for a message.
+    pub(crate) fn receipt_out(&mut self, n: u32) {
+        self.see("receipt");
+        if let Some(row) = self.messages.get_mut(&n) {
+            row.receipts += 1;
+        }
+    }
+
+    pub(super) fn end_messages(&mut self, unanswerable: u64) {
+        let mut found = Vec::new();
+        // What was counted as not to be told is excused.
+        let mut untold = 0;
+        for (n, row) in &self.messages {
+            let end = row.branch.as_ref().and_then(|branch| self.sent[branch].end);
+            let success = matches!(end, Some(End::Answered(200..300)));
+            if row.errors > usize::from(!success) {
+                found.push((Breach::EndedTwice, format!("message {n}: {end:?}, {} errors", row.errors)));
+            }
+            // What was open when the gateway was killed is lost with it: nobody was promised anything.
+            let lost = row.life != self.life;
+            if !success && row.errors == 0 && !lost {
+                untold += 1;
+                if untold > unanswerable {
+                    found.push((Breach::Unended, format!("message {n}: {end:?}, no error")));
+                }
+            }
+            let due = usize::from(end == Some(End::Answered(200)) && row.wants_receipt);
+            if row.receipts < due && !lost {
+                untold += 1;
+            }
+            if row.receipts > due || (row.receipts < due && !lost && untold > unanswerable) {
+                found.push((Breach::Receipt, format!("message {n}: {end:?}, {} receipts", row.receipts)));
+            }
+        }
+        for (branch, sent) in &self.sent {
+            let silent = sent.end.is_none() && sent.connection.is_none() && !sent.provisional;
+            if silent && sent.times < REPETITIONS {
+                found.push((Breach::TooFewRepetitions, format!("{branch}: sent {} times", sent.times)));
+            }
+        }
+        found.into_iter().for_each(|(breach, words)| self.breach(breach, words));
+    }
+}
