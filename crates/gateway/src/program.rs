@@ -237,6 +237,7 @@ async fn stay_in_touch(manager: Arc<Manager>, controls: mpsc::Sender<Control>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use entente_tests::ports::free_address;
 
     /// A configuration that listens on `sip` and `admin`.
     fn config(next_hop: &str, sip: SocketAddr, admin: SocketAddr) -> Config {
@@ -251,28 +252,24 @@ mod tests {
         crate::config::load(&path, &crate::config::Overrides::default()).unwrap()
     }
 
-    fn free_udp() -> SocketAddr {
-        std::net::UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap()
-    }
-
     #[test]
     fn sockets_and_names_are_there_before_anything_starts() {
         let any: SocketAddr = "127.0.0.1:0".parse().unwrap();
-        let sip = free_udp();
+        let sip = free_address();
         let surroundings = prepare(&config("localhost:5070", sip, any)).unwrap();
         let hops = surroundings.next_hops.peers();
         assert!(hops.iter().all(|hop| hop.ip().is_loopback() && hop.port() == 5070), "{hops:?}");
         assert_eq!(surroundings.wiring.targets, ["xmpp.example:5347"]);
         assert!(surroundings.admin.is_some());
 
-        let error = prepare(&config("none.invalid:5070", free_udp(), any)).err().unwrap().to_string();
+        let error = prepare(&config("none.invalid:5070", free_address(), any)).err().unwrap().to_string();
         assert!(error.starts_with("next_hop of [sip]: none.invalid has no address"), "{error}");
 
         // The address is taken now.
         let error = prepare(&config("127.0.0.1:5070", sip, any)).err().unwrap().to_string();
         assert!(error.starts_with(&format!("sip.listen: cannot listen on {sip}: ")), "{error}");
         let taken = surroundings.admin.as_ref().unwrap().local_addr().unwrap();
-        let error = prepare(&config("127.0.0.1:5070", free_udp(), taken)).err().unwrap().to_string();
+        let error = prepare(&config("127.0.0.1:5070", free_address(), taken)).err().unwrap().to_string();
         assert!(error.starts_with(&format!("admin.listen: cannot listen on {taken}: ")), "{error}");
     }
 }

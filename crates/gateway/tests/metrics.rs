@@ -52,7 +52,7 @@ fn the_page_and_the_program_name_the_same_metrics() {
     let stage = Stage::new();
     let _gateway = stage.run();
     stage.told();
-    let answer = stage.get("/metrics").unwrap();
+    let answer = stage.metrics();
     let (head, served) = answer.split_once("\r\n\r\n").unwrap();
     assert!(head.to_lowercase().contains("content-type: text/plain; version=0.0.4"), "{head}");
     let served = rows(served);

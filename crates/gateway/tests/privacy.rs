@@ -4,30 +4,27 @@
 mod stage;
 
 use nix::sys::signal::Signal;
-use stage::{Component, SECRET, Stage, message, receive};
+use stage::{Component, SECRET, Stage, message};
 use std::io::Write;
 use std::net::{TcpStream, UdpSocket};
-use std::time::Duration;
 
 const TOLD: [&str; 7] = ["juliet", "romeo", "Art thou not", "Neither, fair saint", "nurse", "hunter2", SECRET];
 
 /// Messages that arrive, bounce, are forged, are broken; a server that closes with words; another secret.
 fn a_day(stage: &Stage, component: &mut Component) {
-    stage.sip.send_to(message(stage, "first").as_bytes(), stage.listen).unwrap();
-    let stanza = component.read_until("<message", "</message>");
-    let id = stanza.split(" id='").nth(1).unwrap().split('\'').next().unwrap().to_owned();
-    component.write(&format!(
-        "<message type='error' from='romeo@xmpp.example' to='juliet@sip.example' id='{id}'><error type='cancel'>\
-         <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><text \
-         xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>ask the nurse</text></error></message>"
-    ));
-    assert!(receive(&stage.sip).starts_with("SIP/2.0 404 "));
+    let answer = stage.answer(component, |component, branch| {
+        stage.sip.send_to(message(stage, branch).as_bytes(), stage.listen).unwrap();
+        component.bounce();
+        stage.response(branch)
+    });
+    assert!(answer.starts_with("SIP/2.0 404 "), "{answer}");
 
     component.write(
         "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m1' type='chat'>\
          <body>Neither, fair saint</body></message>",
     );
-    assert!(receive(&stage.sip).starts_with("MESSAGE sip:juliet@sip.example"));
+    let request = stage.request("Neither, fair saint");
+    assert!(request.starts_with("MESSAGE sip:juliet@sip.example"), "{request}");
 
     for (n, (here, there)) in [
         ("sip:juliet@sip.example", "sip:juliet:hunter2@sip.example"),
@@ -62,7 +59,7 @@ fn at_the_level_trace_nobody_is_named_where_addresses_are_redacted() {
         &format!("[\"udp:{}\"]", stage.listen),
         &format!("[\"udp:{}\", \"tcp:{}\"]", stage.listen, stage.listen),
     ) + "[log]\nlevel = \"trace\"\nredact_addresses = true\n";
-    let gateway = stage.run_with(&config);
+    let mut gateway = stage.run_with(&config);
     assert_eq!(stage.told(), "READY=1");
     let mut component = stage.accept();
     stage.wait_until_ready();
@@ -82,7 +79,11 @@ fn at_the_level_trace_nobody_is_named_where_addresses_are_redacted() {
         assert!(stage.told().starts_with("RELOADING=1"));
         assert_eq!(stage.told(), "READY=1");
     }
-    std::thread::sleep(Duration::from_millis(50));
+    // All is written when it has ended.
+    gateway.signal(Signal::SIGTERM);
+    assert_eq!(stage.told(), "STOPPING=1");
+    gateway.signal(Signal::SIGINT);
+    gateway.wait();
     let log = stage.log();
     for written in ["TRACE", "im:redacted", "concluded", "component stream down", "the configuration is wrong"] {
         assert!(log.contains(written), "{written}");

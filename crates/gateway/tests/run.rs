@@ -3,8 +3,9 @@
 
 mod stage;
 
+use entente_tests::ports::free_address;
 use nix::sys::signal::Signal;
-use stage::{Component, PATIENCE, Stage, message, receive};
+use stage::{Component, PATIENCE, Stage, message, uninterrupted};
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, Ipv6Addr, TcpListener, TcpStream, UdpSocket};
 use std::time::{Duration, Instant};
@@ -17,24 +18,20 @@ fn messages_cross_and_a_signal_ends_it_in_order() {
     let mut component = stage.accept();
     stage.wait_until_ready();
 
-    stage.sip.send_to(message(&stage, "first").as_bytes(), stage.listen).unwrap();
-    let stanza = component.read_until("<message", "</message>");
-    assert!(stanza.contains("<body>Art thou not Romeo, ho</body>"), "{stanza}");
-    let id = stanza.split(" id='").nth(1).unwrap().split('\'').next().unwrap().to_owned();
-    component.write(&format!(
-        "<message type='error' from='romeo@xmpp.example' to='juliet@sip.example' id='{id}'><error type='cancel'>\
-         <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
-    ));
-    let answer = receive(&stage.sip);
-    assert!(answer.starts_with("SIP/2.0 404 ") && answer.contains("z9hG4bKfirst"), "{answer}");
+    let answer = stage.answer(&mut component, |component, branch| {
+        stage.sip.send_to(message(&stage, branch).as_bytes(), stage.listen).unwrap();
+        let stanza = component.bounce();
+        assert!(stanza.contains("<body>Art thou not Romeo, ho</body>"), "{stanza}");
+        stage.response(branch)
+    });
+    assert!(answer.starts_with("SIP/2.0 404 "), "{answer}");
 
     component.write(
         "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m1' type='chat'>\
          <body>Neither, fair saint</body></message>",
     );
-    let request = receive(&stage.sip);
+    let request = stage.request("Neither, fair saint");
     assert!(request.starts_with("MESSAGE sip:juliet@sip.example"), "{request}");
-    assert!(request.ends_with("\r\n\r\nNeither, fair saint"), "{request}");
     // Answered, so that nothing is open any more.
     let (head, _) = request.split_once("\r\n\r\n").unwrap();
     let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
@@ -60,7 +57,7 @@ fn receive_over_tcp(stream: &mut TcpStream) -> String {
             }
         }
         let mut buffer = [0; 4096];
-        let length = stream.read(&mut buffer).unwrap();
+        let length = uninterrupted(|| stream.read(&mut buffer)).unwrap();
         assert!(length > 0, "the connection ended behind {text:?}");
         text.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
     }
@@ -81,20 +78,19 @@ fn messages_cross_over_tcp_both_ways() {
     let mut pong = [0; 2];
     phone.read_exact(&mut pong).unwrap();
     assert_eq!(&pong, b"\r\n");
-    let text = message(&stage, "first").replace("SIP/2.0/UDP", "SIP/2.0/TCP");
-    let (start, rest) = text.split_at(100);
-    phone.write_all(start.as_bytes()).unwrap();
-    std::thread::sleep(Duration::from_millis(50));
-    phone.write_all(rest.as_bytes()).unwrap();
-    let stanza = component.read_until("<message", "</message>");
-    assert!(stanza.contains("<body>Art thou not Romeo, ho</body>"), "{stanza}");
-    let id = stanza.split(" id='").nth(1).unwrap().split('\'').next().unwrap().to_owned();
-    component.write(&format!(
-        "<message type='error' from='romeo@xmpp.example' to='juliet@sip.example' id='{id}'><error type='cancel'>\
-         <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
-    ));
-    let answer = receive_over_tcp(&mut phone);
-    assert!(answer.starts_with("SIP/2.0 404 ") && answer.contains("z9hG4bKfirst"), "{answer}");
+    let answer = stage.answer(&mut component, |component, branch| {
+        let text = message(&stage, branch).replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+        let (start, rest) = text.split_at(100);
+        phone.write_all(start.as_bytes()).unwrap();
+        std::thread::sleep(Duration::from_millis(50));
+        phone.write_all(rest.as_bytes()).unwrap();
+        let stanza = component.bounce();
+        assert!(stanza.contains("<body>Art thou not Romeo, ho</body>"), "{stanza}");
+        let answer = receive_over_tcp(&mut phone);
+        assert!(answer.contains(&format!("z9hG4bK{branch}")), "{answer}");
+        answer
+    });
+    assert!(answer.starts_with("SIP/2.0 404 "), "{answer}");
 
     let write = |component: &mut Component, n: u32| {
         component.write(&format!(
@@ -128,9 +124,7 @@ fn messages_cross_over_tcp_both_ways() {
 #[test]
 fn what_cannot_be_reached_is_passed_over() {
     let stage = Stage::new();
-    // Ports that nobody is behind any more.
-    let dead_udp = UdpSocket::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let dead_tcp = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let (dead_udp, dead_tcp) = (free_address(), free_address());
     let third = stage.sip.local_addr().unwrap();
     let one = format!("next_hop = \"udp:{third}\"");
     let list = format!("next_hop = [\"udp:{dead_udp}\", \"tcp:{dead_tcp}\", \"udp:{third}\"]");
@@ -141,13 +135,10 @@ fn what_cannot_be_reached_is_passed_over() {
         component.write(&format!(
             "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m{n}'><body>text {n}</body></message>"
         ));
-        let mut buffer = [0; 2048];
-        let (length, peer) = stage.sip.recv_from(&mut buffer).unwrap();
-        let request = std::str::from_utf8(&buffer[..length]).unwrap();
-        assert!(request.ends_with(&format!("\r\n\r\ntext {n}")), "{request}");
-        stage.sip.send_to(ok(request).as_bytes(), peer).unwrap();
+        let request = stage.request(&format!("text {n}"));
+        stage.sip.send_to(ok(&request).as_bytes(), stage.listen).unwrap();
     }
-    let metrics = stage.get("/metrics").unwrap();
+    let metrics = stage.metrics();
     assert!(metrics.contains("entente_sip_failovers_total{reason=\"unreachable\"} 2"), "{metrics}");
     assert!(metrics.contains("entente_sip_failing_next_hops 2"), "{metrics}");
     let log = stage.log();
@@ -177,36 +168,35 @@ fn messages_cross_over_ipv6_both_ways() {
     let mut component = stage.accept();
     stage.wait_until_ready();
 
-    let bounce = |component: &mut Component| {
-        let stanza = component.read_until("<message", "</message>");
-        assert!(stanza.contains("<body>Art thou not Romeo, ho</body>"), "{stanza}");
-        let message = stanza.split("<message").nth(1).unwrap();
-        let id = message.split(" id='").nth(1).unwrap().split('\'').next().unwrap().to_owned();
-        component.write(&format!(
-            "<message type='error' from='romeo@xmpp.example' to='juliet@sip.example' id='{id}'><error type='cancel'>\
-             <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
-        ));
-    };
-    stage.sip.send_to(message(&stage, "first").replace(";branch", ";rport;branch").as_bytes(), stage.listen).unwrap();
-    bounce(&mut component);
-    let answer = receive(&stage.sip);
     let port = stage.sip.local_addr().unwrap().port();
+    let answer = stage.answer(&mut component, |component, branch| {
+        let text = message(&stage, branch).replace(";branch", ";rport;branch");
+        stage.sip.send_to(text.as_bytes(), stage.listen).unwrap();
+        component.bounce();
+        let answer = stage.response(branch);
+        let via = format!("Via: SIP/2.0/UDP [::1]:{port};rport={port};branch=z9hG4bK{branch};received=::1\r\n");
+        assert!(answer.contains(&via), "{answer}");
+        answer
+    });
     assert!(answer.starts_with("SIP/2.0 404 "), "{answer}");
-    let via = format!("Via: SIP/2.0/UDP [::1]:{port};rport={port};branch=z9hG4bKfirst;received=::1\r\n");
-    assert!(answer.contains(&via), "{answer}");
 
     let mut phone = TcpStream::connect(stage.listen).unwrap();
     phone.set_read_timeout(Some(PATIENCE)).unwrap();
-    phone.write_all(message(&stage, "second").replace("SIP/2.0/UDP", "SIP/2.0/TCP").as_bytes()).unwrap();
-    bounce(&mut component);
-    let answer = receive_over_tcp(&mut phone);
-    assert!(answer.starts_with("SIP/2.0 404 ") && answer.contains("z9hG4bKsecond"), "{answer}");
+    let answer = stage.answer(&mut component, |component, branch| {
+        let text = message(&stage, branch).replace("SIP/2.0/UDP", "SIP/2.0/TCP");
+        phone.write_all(text.as_bytes()).unwrap();
+        component.bounce();
+        let answer = receive_over_tcp(&mut phone);
+        assert!(answer.contains(&format!("z9hG4bK{branch}")), "{answer}");
+        answer
+    });
+    assert!(answer.starts_with("SIP/2.0 404 "), "{answer}");
 
     component.write(
         "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m1' type='chat'>\
          <body>Neither, fair saint</body></message>",
     );
-    let request = receive(&stage.sip);
+    let request = stage.request("Neither, fair saint");
     assert!(request.contains(&format!("Via: SIP/2.0/UDP {};", stage.listen)), "{request}");
     stage.sip.send_to(ok(&request).as_bytes(), stage.listen).unwrap();
 

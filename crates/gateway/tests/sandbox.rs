@@ -1,28 +1,21 @@
 //! `entente sandbox` over real sockets, as people and CI jobs call it.
 #![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
+use entente_tests::ports::free_ports;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream, UdpSocket};
+use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-/// A port base that nobody uses: its ports are tried, which only tells of the past, and tests of this file never share one.
+/// How long a test waits for what has to come.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A port base that nobody else uses.
 fn port_base() -> u16 {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    for _ in 0..50 {
-        let step = NEXT.fetch_add(1, Ordering::Relaxed);
-        let base = 32_000 + ((std::process::id() % 50) as u16 + step) % 60 * 500;
-        let free = |above| TcpListener::bind(("127.0.0.1", base + above)).is_ok();
-        let free_udp = |above| UdpSocket::bind(("127.0.0.1", base + above)).is_ok();
-        if [60, 80, 222, 223].into_iter().all(free) && [60, 61].into_iter().all(free_udp) {
-            return base;
-        }
-    }
-    panic!("no free ports");
+    free_ports(224)
 }
 
 fn sandbox(base: u16, arguments: &[&str]) -> Command {
@@ -52,7 +45,7 @@ impl Running {
     }
 
     fn exit_code(&mut self) -> Option<i32> {
-        let deadline = Instant::now() + Duration::from_secs(10);
+        let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.0.try_wait().unwrap() {
                 return status.code();
@@ -64,7 +57,7 @@ impl Running {
 }
 
 fn await_file(path: &Path) -> serde_json::Value {
-    let deadline = Instant::now() + Duration::from_secs(20);
+    let deadline = Instant::now() + PATIENCE;
     while Instant::now() < deadline {
         if let Ok(text) = std::fs::read_to_string(path) {
             return serde_json::from_str(&text).expect("whole as soon as it is there");
@@ -145,6 +138,7 @@ fn it_runs_until_it_is_interrupted_and_says_when_it_is_ready() {
 
     // The ports are those that it says.
     let mut xmpp = TcpStream::connect(("127.0.0.1", base + 222)).unwrap();
+    xmpp.set_read_timeout(Some(PATIENCE)).unwrap();
     let header = "<stream:stream to='xmpp.localhost' version='1.0' xmlns='jabber:client' \
          xmlns:stream='http://etherx.jabber.org/streams'>";
     xmpp.write_all(header.as_bytes()).unwrap();
@@ -157,6 +151,7 @@ fn it_runs_until_it_is_interrupted_and_says_when_it_is_ready() {
     }
     assert!(answer.contains("<starttls") && answer.contains("<mechanism>SCRAM-SHA-256</mechanism>"), "{answer}");
     let mut admin = TcpStream::connect(("127.0.0.1", base + 80)).unwrap();
+    admin.set_read_timeout(Some(PATIENCE)).unwrap();
     admin.write_all(b"GET /readyz HTTP/1.0\r\n\r\n").unwrap();
     let mut answer = String::new();
     admin.read_to_string(&mut answer).unwrap();

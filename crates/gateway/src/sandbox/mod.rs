@@ -31,13 +31,13 @@ use tokio::sync::{mpsc, oneshot};
 use turn::{Minter, Seed, SocketId, Target};
 
 /// How long the component stream may take to stand.
-const READY_PATIENCE: Duration = Duration::from_secs(5);
+const READY_PATIENCE: Duration = Duration::from_secs(30);
 /// How often to ask whether it does.
 const READY_INTERVAL: Duration = Duration::from_millis(5);
 /// How long what is open may take to end.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(1);
-/// How long `--once` may take from then on: 20 s in all.
-const ONCE_PATIENCE: Duration = Duration::from_secs(15);
+/// How long `--once` may take from then on: a minute in all, for machines that are busy with other things.
+const ONCE_PATIENCE: Duration = Duration::from_secs(30);
 
 /// What the command line says.
 #[derive(Clone, Debug)]

@@ -1,10 +1,15 @@
 //! The program between an XMPP server and a SIP proxy that a test plays on loopback.
+//!
+//! Both may be stopped for seconds at any moment, as a busy machine does: then requests and answers come more than once, and
+//! the gateway loses patience with a server that seems to be silent.
 #![allow(dead_code, reason = "each test uses a part of it")]
 
+use entente_tests::ports::{free_address, free_port};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use sha1::{Digest, Sha1};
-use std::io::{Read, Write};
+use std::cell::RefCell;
+use std::io::{self, ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket};
 use std::os::unix::net::UnixDatagram;
 use std::path::PathBuf;
@@ -14,7 +19,9 @@ use std::time::{Duration, Instant};
 /// What the gateway and its server share.
 pub(crate) const SECRET: &str = "a-secret-of-the-component";
 /// How long a test waits for what has to come.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(20);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+/// How often a message is tried for which the gateway did not wait.
+const ATTEMPTS: u32 = 5;
 
 /// The gateway, killed with the test.
 pub(crate) struct Gateway(Child, PathBuf);
@@ -55,6 +62,8 @@ pub(crate) struct Stage {
     pub(crate) folder: tempfile::TempDir,
     /// Where the gateway tells systemd.
     pub(crate) manager: UnixDatagram,
+    /// Datagrams that `sip` has received.
+    pub(crate) received: RefCell<Vec<String>>,
 }
 
 impl Stage {
@@ -72,10 +81,11 @@ impl Stage {
         Self {
             xmpp: TcpListener::bind("127.0.0.1:0").unwrap(),
             sip,
-            listen: UdpSocket::bind((address, 0)).unwrap().local_addr().unwrap(),
-            admin: TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap(),
+            listen: (address, free_port()).into(),
+            admin: free_address(),
             folder,
             manager,
+            received: RefCell::default(),
         }
     }
 
@@ -115,6 +125,8 @@ impl Stage {
         command.args(["run", "--config"]).arg(self.folder.path().join("gateway.toml")).stdin(Stdio::null());
         command.stderr(std::fs::File::create(self.folder.path().join("log")).unwrap());
         command.env("NOTIFY_SOCKET", self.folder.path().join("notify"));
+        // As long as it may be.
+        command.env("ENTENTE_ANSWERS__WINDOW", "3.2s");
         change(&mut command);
         Gateway(command.spawn().unwrap(), self.folder.path().join("log"))
     }
@@ -127,7 +139,8 @@ impl Stage {
     /// What systemd is told next.
     pub(crate) fn told(&self) -> String {
         let mut buffer = [0; 256];
-        let length = self.manager.recv(&mut buffer).unwrap_or_else(|error| panic!("{error}; log:\n{}", self.log()));
+        let received = uninterrupted(|| self.manager.recv(&mut buffer));
+        let length = received.unwrap_or_else(|error| panic!("{error}; log:\n{}", self.log()));
         std::str::from_utf8(&buffer[..length]).unwrap().to_owned()
     }
 
@@ -165,6 +178,73 @@ impl Stage {
         Some(answer)
     }
 
+    /// What `/metrics` serves.
+    pub(crate) fn metrics(&self) -> String {
+        let start = Instant::now();
+        loop {
+            // It says so where the driver does not answer within two seconds.
+            match self.get("/metrics") {
+                Some(answer) if answer.starts_with("HTTP/1.1 200 ") => return answer,
+                answer => assert!(start.elapsed() < PATIENCE, "metrics are served: {answer:?}"),
+            }
+        }
+    }
+
+    /// What the proxy receives next, but for what it has received before: retransmissions.
+    fn receive(&self) -> String {
+        let mut buffer = [0; 65_536];
+        loop {
+            let length = uninterrupted(|| self.sip.recv(&mut buffer)).unwrap();
+            let text = std::str::from_utf8(&buffer[..length]).unwrap();
+            let mut received = self.received.borrow_mut();
+            if !received.iter().any(|before| before == text) {
+                received.push(text.to_owned());
+                return text.to_owned();
+            }
+        }
+    }
+
+    /// The next response to what has this branch.
+    pub(crate) fn response(&self, branch: &str) -> String {
+        loop {
+            let text = self.receive();
+            if text.starts_with("SIP/2.0 ") && text.contains(&format!("z9hG4bK{branch}")) {
+                return text;
+            }
+        }
+    }
+
+    /// The next request, which has this body.
+    pub(crate) fn request(&self, body: &str) -> String {
+        loop {
+            let text = self.receive();
+            if text.ends_with(&format!("\r\n\r\n{body}")) {
+                return text;
+            }
+            // Of a message that was answered too early a word may follow.
+            let too_early = self.received.borrow().iter().any(|before| before.starts_with("SIP/2.0 504 "));
+            assert!(text.starts_with("SIP/2.0 ") || too_early, "before {body:?} came {text}");
+        }
+    }
+
+    /// Whether a message was answered with anything but 504: `attempt` sends it with this branch, does the server's part and
+    /// gives the answer. The gateway may not have waited for the server, if this program was held up: then the next attempt is
+    /// made.
+    pub(crate) fn answer(
+        &self,
+        component: &mut Component,
+        mut attempt: impl FnMut(&mut Component, &str) -> String,
+    ) -> String {
+        for number in 1..=ATTEMPTS {
+            let answer = attempt(component, &format!("attempt-{number}-{}", self.received.borrow().len()));
+            if !answer.starts_with("SIP/2.0 504 ") {
+                return answer;
+            }
+            component.settle();
+        }
+        panic!("504 to {ATTEMPTS} messages");
+    }
+
     pub(crate) fn wait_until_ready(&self) {
         let start = Instant::now();
         while self.health("/readyz") != Some(200) {
@@ -184,6 +264,35 @@ impl Component {
         self.stream.write_all(text.as_bytes()).unwrap();
     }
 
+    /// Bounces the next message as one for nobody, and gives its stanza.
+    pub(crate) fn bounce(&mut self) -> String {
+        let stanza = self.read_until("<message", "</message>");
+        let message = stanza.split("<message").nth(1).unwrap();
+        let id = message.split(" id='").nth(1).unwrap().split('\'').next().unwrap();
+        self.write(&format!(
+            "<message type='error' from='romeo@xmpp.example' to='juliet@sip.example' id='{id}'><error type='cancel'>\
+             <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/><text \
+             xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'>ask the nurse</text></error></message>"
+        ));
+        stanza
+    }
+
+    /// Returns what is sent to the server, pings, until nothing has come for longer than the gateway waits for anything.
+    fn settle(&mut self) {
+        self.stream.set_read_timeout(Some(Duration::from_secs(5))).unwrap();
+        let unread = std::mem::take(&mut self.unread);
+        self.write(&unread);
+        loop {
+            let mut buffer = [0; 4096];
+            match uninterrupted(|| self.stream.read(&mut buffer)) {
+                Ok(length) if length > 0 => self.stream.write_all(&buffer[..length]).unwrap(),
+                Ok(_) => panic!("the stream has ended"),
+                Err(_) => break,
+            }
+        }
+        self.stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    }
+
     /// Reads until `end` has come behind `start`, and gives all before it.
     pub(crate) fn read_until(&mut self, start: &str, end: &str) -> String {
         loop {
@@ -197,7 +306,7 @@ impl Component {
                 return text[..stop].to_owned();
             }
             let mut buffer = [0; 4096];
-            let length = self.stream.read(&mut buffer).unwrap();
+            let length = uninterrupted(|| self.stream.read(&mut buffer)).unwrap();
             assert!(length > 0, "the stream ended before {start:?} in {:?}", self.unread);
             self.unread.push_str(std::str::from_utf8(&buffer[..length]).unwrap());
         }
@@ -215,9 +324,12 @@ pub(crate) fn message(stage: &Stage, branch: &str) -> String {
     )
 }
 
-/// The next datagram.
-pub(crate) fn receive(socket: &UdpSocket) -> String {
-    let mut buffer = [0; 65_536];
-    let length = socket.recv(&mut buffer).unwrap();
-    String::from_utf8(buffer[..length].to_vec()).unwrap()
+/// A call that is made again where somebody has stopped this program for a while.
+pub(crate) fn uninterrupted<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            done => return done,
+        }
+    }
 }
