@@ -17,6 +17,7 @@ mod foreign_devices;
 mod forged_senders;
 mod gateway_prompt;
 mod house;
+mod journal;
 mod late_failures;
 mod link;
 mod message_size;

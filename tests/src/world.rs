@@ -11,9 +11,11 @@ use std::time::{Duration, Instant, SystemTime};
 use turn::{Action, CloseCause, Input, Machine, Output, SocketId, StreamId};
 
 mod components;
+mod keeping;
 mod streams;
 
 pub use components::Aside;
+pub use keeping::{Keeping, keep};
 pub use streams::{SipStreams, TCP_LISTENER};
 
 /// Where the gateway is in this world.
@@ -121,6 +123,7 @@ pub struct World {
     pub closes: VecDeque<StreamId>,
     /// Connections for SIP.
     pub sip: SipStreams,
+    keeping: Option<Keeping>,
     closed_streams: Vec<StreamId>,
     /// The last handshake of the component.
     pub handshake: String,
@@ -191,6 +194,7 @@ impl World {
             connects: VecDeque::new(),
             closes: VecDeque::new(),
             sip: SipStreams::default(),
+            keeping: None,
             closed_streams: Vec::new(),
             handshake: String::new(),
             stream: None,
@@ -230,13 +234,12 @@ impl World {
                     self.drain_sip(stream);
                 }
                 Action::StartTls { .. } => panic!("the gateway never accepts TLS"),
-                Action::Commit { .. } | Action::Load { .. } | Action::HandOver { .. } => {
-                    panic!("this gateway keeps nothing")
-                }
+                Action::Commit { .. } | Action::Load { .. } | Action::HandOver { .. } => self.on_order(&action),
             }
         }
         self.engine.output().end_turn();
         self.close_sip_streams();
+        self.hear_store();
     }
 
     fn drain(&mut self, stream: StreamId) {
@@ -274,17 +277,23 @@ impl World {
     /// Lets time pass, with every timer that becomes due on the way.
     pub fn advance(&mut self, by: Duration) {
         let end = self.now + by;
-        while let Some((due, _)) = self.engine.poll_timeout().filter(|(due, _)| *due <= end) {
+        while let Some(due) = self.next_due().filter(|due| *due <= end) {
             self.now = self.now.max(due);
             // A moment more: a timer may be due only once its tick has ended.
-            let before = self.engine.poll_timeout();
+            let before = self.next_due();
             self.turn();
-            if self.engine.poll_timeout() == before {
+            if self.next_due() == before {
                 self.now += Duration::from_millis(1);
             }
         }
         self.now = self.now.max(end);
         self.turn();
+    }
+
+    fn next_due(&self) -> Option<Instant> {
+        let engine = self.engine.poll_timeout().map(|(due, _)| due);
+        let store = self.keeping.as_ref().and_then(|keeping| keeping.store.poll_timeout());
+        engine.into_iter().chain(store).min()
     }
 
     /// The server accepts the connection that was ordered, and the handshake.

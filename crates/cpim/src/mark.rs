@@ -34,6 +34,12 @@ impl Mark {
             .is_some_and(|found| found.iter().all(|byte| matches!(byte, b'a'..=b'z' | b'2'..=b'7')))
     }
 
+    /// The mark that is spelled like this, and nothing else.
+    pub fn parse(text: &str) -> Option<Self> {
+        let mark = text.as_bytes().try_into().ok()?;
+        Self::begins(text).then_some(Self(mark))
+    }
+
     /// The text.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0

@@ -244,6 +244,20 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Whether the recipient, or the way to him, may be there again later.
+    pub fn is_temporary(self) -> bool {
+        matches!(
+            self,
+            Reason::LinkDown
+                | Reason::DeliveryUnknown
+                | Reason::RemoteServerTimeout
+                | Reason::RecipientUnavailable
+                | Reason::ResourceConstraint
+                | Reason::Congested
+                | Reason::Overloaded
+        )
+    }
+
     /// A failure for this reason and no further words.
     pub fn into_status(self) -> Status<'static> {
         Status::Failure(self.into())

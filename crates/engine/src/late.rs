@@ -1,6 +1,6 @@
 //! Bounces that come after their message was answered.
 
-use cpim::{Content, Envelope, Incoming, InstantInbox, MaxForwards, Message, Origin, TransId};
+use cpim::{Content, Envelope, Failure, ImUri, Incoming, InstantInbox, MaxForwards, Message, Origin, TransId};
 use std::borrow::Cow;
 use std::time::{Duration, Instant};
 use turn::Minter;
@@ -40,6 +40,11 @@ impl Late {
         self.mode = mode;
     }
 
+    /// Whether a message is a text of ours about a late failure: nobody waits for its response, and it is not kept.
+    pub(crate) fn is_notice(incoming: &Incoming<'_>) -> bool {
+        incoming.near == NOBODY_WAITS
+    }
+
     /// Late failures so far.
     pub(crate) fn count(&self) -> u64 {
         self.count
@@ -47,11 +52,24 @@ impl Late {
 
     /// Counts one, and gives the text for its sender where one is due.
     pub(crate) fn on_bounce(&mut self, now: Instant, bounce: &Bounce<'_>) -> Option<Incoming<'static>> {
+        self.on_failure(now, &bounce.source, &bounce.destination, &bounce.failure, bounce.origin)
+    }
+
+    /// The same for a message from `source` to `destination` that failed for whatever cause; `origin` is where words of the
+    /// destination come from.
+    pub(crate) fn on_failure(
+        &mut self,
+        now: Instant,
+        source: &ImUri<'_>,
+        destination: &ImUri<'_>,
+        failure: &Failure<'_>,
+        origin: Origin,
+    ) -> Option<Incoming<'static>> {
         self.count += 1;
         if self.mode == LateFailure::Nothing {
             return None;
         }
-        let sender = [bounce.source.local().as_bytes(), bounce.source.domain().as_bytes()];
+        let sender = [source.local().as_bytes(), source.domain().as_bytes()];
         let place = (self.minter.keyed(&sender) % PLACES as u128) as usize;
         if self.told[place].is_some_and(|at| now < at + INTERVAL) {
             return None;
@@ -59,23 +77,23 @@ impl Late {
         self.told[place] = Some(now);
         let mut text = format!(
             "Your message to {}@{} was not delivered ({})",
-            bounce.destination.local(),
-            bounce.destination.domain(),
-            bounce.failure.reason.as_str().replace('_', " ")
+            destination.local(),
+            destination.domain(),
+            failure.reason.as_str().replace('_', " ")
         );
-        if let Some(words) = &bounce.failure.text {
+        if let Some(words) = &failure.text {
             text.push_str(": ");
             text.extend(words.chars().filter(|c| !c.is_control()).take(200));
         }
         let message = Message {
-            source: InstantInbox(bounce.destination.clone().into_owned()),
-            destination: InstantInbox(bounce.source.clone().into_owned()),
+            source: InstantInbox(destination.clone().into_owned()),
+            destination: InstantInbox(source.clone().into_owned()),
             max_forwards: MAX_FORWARDS,
             trans_id: TransId::from_bits(self.minter.mint()),
             wire_id: Cow::Borrowed(b""),
             envelope: Envelope::default(),
             content: Content::text(Cow::Owned(text)),
         };
-        Some(Incoming { origin: Origin { ..bounce.origin }, near: NOBODY_WAITS, message })
+        Some(Incoming { origin, near: NOBODY_WAITS, message })
     }
 }

@@ -7,11 +7,14 @@
 #![forbid(unsafe_code)]
 
 pub mod journal;
+mod keeping;
 mod late;
+mod store;
 
 pub use late::LateFailure;
 
-use cpim::{Concluded, Incoming, OperationKey, Reason, Relay, Side, Status};
+use cpim::{Admitted, Concluded, Incoming, OperationKey, Reason, Relay, Side, Status};
+use journal::{Admission, Journal, Verdict};
 use late::Late;
 use std::time::{Instant, SystemTime};
 use turn::{Calendar, Input, Machine, Minter, Minters, Output, Seed};
@@ -60,6 +63,8 @@ pub struct Counters {
     pub in_flight: usize,
     /// Every component stream stands.
     pub xmpp_up: bool,
+    /// The journal's, where there is a store.
+    pub journal: Option<journal::Counters>,
 }
 
 /// The engine: one is the whole gateway.
@@ -68,6 +73,9 @@ pub struct Engine {
     sip: sip_connector::Connector,
     xmpp: xmpp_connector::Connector,
     late: Late,
+    /// What is kept, where there is a store.
+    journal: Option<Journal>,
+    calendar: Calendar,
     output: Output,
     redact_addresses: bool,
     draining: bool,
@@ -85,8 +93,10 @@ impl Engine {
     /// after a restart, or has it repeated to him, finds what he knew. Where [`Settings::made_at`] is known, answers are written
     /// to the log of the turns ([`Output::log`]), for [`restore_turn_log`](Self::restore_turn_log).
     pub fn with_lasting(mut settings: Settings, seed: Seed, lasting: Seed, now: Instant) -> Self {
-        settings.sip.endpoint.turn_log = Some(Calendar::new(now, settings.made_at));
-        Self::with_minters(settings, &Minters::new(seed, lasting), now)
+        let calendar = Calendar::new(now, settings.made_at);
+        settings.sip.endpoint.turn_log = Some(calendar);
+        let journal = Journal::new(settings.journal.clone(), lasting, calendar);
+        Self { journal: Some(journal), ..Self::with_minters(settings, &Minters::new(seed, lasting), now) }
     }
 
     /// Takes up the log of the turns of earlier runs, the oldest first, before the first turn: requests that were answered in
@@ -103,6 +113,8 @@ impl Engine {
             sip: sip_connector::Connector::new(settings.sip, minters, calendar),
             xmpp: xmpp_connector::Connector::new(settings.xmpp, minter, calendar, now),
             late: Late::new(settings.late_failure, minter),
+            journal: None,
+            calendar,
             output: Output::new(),
             redact_addresses: settings.redact_addresses,
             draining: false,
@@ -117,7 +129,10 @@ impl Engine {
         if self.draining {
             return;
         }
-        let Settings { relay, sip, xmpp, late_failure, redact_addresses, journal: _, made_at: _ } = settings;
+        let Settings { relay, sip, xmpp, late_failure, redact_addresses, journal, made_at: _ } = settings;
+        if let Some(own) = &mut self.journal {
+            own.reconfigure(journal);
+        }
         self.relay.reconfigure(relay);
         self.sip.reconfigure(&sip);
         self.xmpp.reconfigure(xmpp);
@@ -131,6 +146,9 @@ impl Engine {
         self.draining = true;
         self.sip.drain();
         self.relay.refuse_all();
+        if let Some(journal) = &mut self.journal {
+            journal.drain();
+        }
     }
 
     /// Whether a drain has come to its end.
@@ -138,9 +156,9 @@ impl Engine {
         self.closed && !self.xmpp.is_connected() && !self.sip.is_connected()
     }
 
-    /// Whether every component stream stands.
+    /// Whether every component stream stands, and the store, if there is one, does what it is told.
     pub fn is_ready(&self) -> bool {
-        self.xmpp.is_up()
+        self.xmpp.is_up() && self.journal.as_ref().is_none_or(Journal::is_well)
     }
 
     /// Bytes that wait for streams.
@@ -161,12 +179,14 @@ impl Engine {
             late_failures: self.late.count(),
             in_flight: self.relay.in_flight(),
             xmpp_up: self.xmpp.is_up(),
+            journal: self.journal.as_ref().map(Journal::counters),
         }
     }
 
     /// Rows of all tables that stand for something unfinished. Zero after quiet.
     pub fn open(&self) -> usize {
-        self.relay.in_flight() + self.sip.open() + self.xmpp.open()
+        let journal = self.journal.as_ref().map_or(0, Journal::open);
+        self.relay.in_flight() + self.relay.answered() + self.sip.open() + self.xmpp.open() + journal
     }
 
     /// Hands an input to the connector whose it is.
@@ -207,6 +227,7 @@ impl Engine {
             xmpp_connector::Event::Bounce(bounce) => self.on_bounce(now, &bounce),
             xmpp_connector::Event::Up(link) => {
                 tracing::info!(side = "xmpp", domain = self.xmpp.domain(link), "component stream up");
+                self.way_is_free(Side::Xmpp);
             }
             xmpp_connector::Event::Down(link, reason) => self.on_down(link, &reason),
         }
@@ -233,16 +254,36 @@ impl Engine {
         if tracing::enabled!(tracing::Level::TRACE) {
             self.trace_message(&incoming);
         }
-        let admitted = match self.relay.admit(now, incoming) {
+        let is_notice = Late::is_notice(&incoming);
+        let mut admitted = match self.relay.admit(now, incoming) {
             Ok(admitted) => admitted,
             Err(refused) => return self.respond(now, &refused),
         };
-        let sent = match admitted.side {
-            Side::Sip => self.sip.concretise(now, &admitted, &mut self.output),
-            Side::Xmpp => {
-                self.sip.note_sender(&admitted.message.source.0);
-                self.xmpp.concretise(now, &admitted, &mut self.output)
+        if admitted.side == Side::Xmpp {
+            self.sip.note_sender(&admitted.message.source.0);
+        }
+        if let Some(journal) = self.journal.as_mut().filter(|_| !is_notice) {
+            let status = match journal.admit(now, &admitted) {
+                Admission::Pass => None,
+                Admission::Held => {
+                    admitted.held = true;
+                    None
+                }
+                Admission::Behind => return,
+                Admission::Known => Some(Status::Indeterminate),
+                Admission::Refused(failure) => Some(Status::Failure(failure)),
+            };
+            if let Some(status) = status {
+                return self.conclude(now, admitted.operation, status);
             }
+        }
+        self.concretise(now, &admitted);
+    }
+
+    fn concretise(&mut self, now: Instant, admitted: &Admitted<'_>) {
+        let sent = match admitted.side {
+            Side::Sip => self.sip.concretise(now, admitted, &mut self.output),
+            Side::Xmpp => self.xmpp.concretise(now, admitted, &mut self.output),
         };
         if let Err(failure) = sent {
             self.conclude(now, admitted.operation, Status::Failure(failure));
@@ -264,6 +305,15 @@ impl Engine {
     }
 
     fn conclude(&mut self, now: Instant, operation: OperationKey, status: Status<'_>) {
+        let verdict = match &mut self.journal {
+            Some(journal) => journal.on_fate(now, operation, &status),
+            None => Verdict::Pass,
+        };
+        let status = match verdict {
+            Verdict::Pass | Verdict::Answered => status,
+            Verdict::Kept => Status::Indeterminate,
+            Verdict::Waits => return,
+        };
         if let Some(concluded) = self.relay.conclude(now, operation, status) {
             self.respond(now, &concluded);
         }
@@ -310,7 +360,10 @@ impl Engine {
                 Unreachable => tracing::warn!(side, transport, %peer, "a next hop cannot be reached"),
                 Silent => tracing::warn!(side, transport, %peer, "a next hop does not answer"),
                 HeldOff(span) => tracing::warn!(side, transport, %peer, ?span, "a next hop takes nothing for a time"),
-                Back => tracing::info!(side, transport, %peer, "a next hop answers again"),
+                Back => {
+                    tracing::info!(side, transport, %peer, "a next hop answers again");
+                    self.way_is_free(Side::Sip);
+                }
             }
         }
     }
@@ -321,19 +374,26 @@ impl Engine {
         }
         self.log_next_hops();
         while let Some(operation) = self.relay.poll_expired(now) {
-            let status = self.xmpp.expire(operation);
-            self.conclude(now, operation, status);
+            if !self.keep_silent(now, operation) {
+                let status = self.xmpp.expire(operation);
+                self.conclude(now, operation, status);
+            }
         }
+        self.take_steps(now);
         while let Some((link, reason)) = self.xmpp.handle_timeout(now, &mut self.output) {
             self.on_down(link, &reason);
         }
         while let Some((operation, status)) = self.xmpp.poll_concluded() {
             self.conclude(now, operation, status);
         }
-        if self.draining && !self.closed && self.relay.in_flight() == 0 {
+        let nothing_kept = self.journal.as_ref().is_none_or(|journal| journal.open() == 0);
+        if self.draining && !self.closed && self.relay.in_flight() == 0 && nothing_kept {
             self.closed = true;
             self.xmpp.close(&mut self.output);
             self.sip.close(&mut self.output);
+        }
+        if let Some(journal) = &mut self.journal {
+            journal.end_turn(now, &mut self.output);
         }
     }
 }
@@ -358,8 +418,15 @@ impl Machine for Engine {
             Input::Datagram { .. } | Input::Unreachable { .. } | Input::Accepted { .. } => {
                 self.on_input(now, true, input)
             }
-            Input::Committed { .. } | Input::CommitFailed { .. } | Input::Loaded { .. } | Input::LoadFailed { .. } => 0,
-            Input::HandedOver { .. } | Input::HandOverFailed { .. } => 0,
+            Input::Committed { .. }
+            | Input::CommitFailed { .. }
+            | Input::Loaded { .. }
+            | Input::LoadFailed { .. }
+            | Input::HandedOver { .. }
+            | Input::HandOverFailed { .. } => {
+                self.on_store(now, &input);
+                0
+            }
             Input::Connected { stream, .. } | Input::Secured { stream } | Input::Closed { stream, .. } => {
                 self.on_input(now, self.sip.has_stream(stream), input)
             }
@@ -372,7 +439,11 @@ impl Machine for Engine {
 
     fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         let window = self.relay.poll_timeout().map(|at| (at, "answer window"));
-        [self.sip.poll_timeout(), self.xmpp.poll_timeout(), window].into_iter().flatten().min_by_key(|(at, _)| *at)
+        let journal = self.journal.as_ref().and_then(Journal::poll_timeout);
+        [self.sip.poll_timeout(), self.xmpp.poll_timeout(), window, journal]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
     }
 
     fn output(&mut self) -> &mut Output {

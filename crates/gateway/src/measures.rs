@@ -16,6 +16,7 @@ pub fn measure(counters: &engine::Counters, metrics: &mut Metrics) {
         late_failures,
         in_flight,
         xmpp_up,
+        journal,
     } = counters;
     self::relay(relay, metrics);
     let help = "Failures that came after their message was answered.";
@@ -30,6 +31,67 @@ pub fn measure(counters: &engine::Counters, metrics: &mut Metrics) {
     metrics.gauge("entente_sip_failing_next_hops", help, &[], *failing_next_hops as u64);
     self::sip_repeats(sip_repeats, metrics);
     self::xmpp(xmpp, metrics);
+    self::journal(&journal.unwrap_or_default(), metrics);
+}
+
+fn journal(counters: &engine::journal::Counters, metrics: &mut Metrics) {
+    let engine::journal::Counters {
+        stored,
+        restored,
+        attempts,
+        possible_duplicates,
+        delivered,
+        expired,
+        refused,
+        dropped,
+        known,
+        damaged,
+        full,
+        broken,
+        slow,
+        handed_over,
+        not_handed_over,
+        entries,
+        octets,
+        conversations,
+        failure,
+    } = *counters;
+    let mut count = |name, help, value| metrics.counter(name, help, &[], value);
+    count("entente_journal_stored_total", "Messages kept because their destination was away.", stored);
+    count("entente_journal_restored_total", "Entries found at the start.", restored);
+    count("entente_journal_attempts_total", "Attempts to deliver an entry.", attempts);
+    count(
+        "entente_journal_possible_duplicates_total",
+        "Attempts to deliver an entry whose message may have been delivered before.",
+        possible_duplicates,
+    );
+    count(
+        "entente_journal_known_total",
+        "Requests that came again while their message was kept, or soon after.",
+        known,
+    );
+    for (end, value) in [("delivered", delivered), ("expired", expired), ("refused", refused), ("dropped", dropped)] {
+        let help = "Entries that ended, by how: dropped are those that an operator dropped.";
+        metrics.counter("entente_journal_ended_total", help, &[("end", end)], value);
+    }
+    metrics.counter("entente_journal_damaged_total", "Entries that cannot be read.", &[], damaged);
+    for (reason, value) in [("full", full), ("broken", broken), ("slow", slow)] {
+        let help = "Messages that were not kept although they should have been, by reason.";
+        metrics.counter("entente_journal_refused_total", help, &[("reason", reason)], value);
+    }
+    for (result, value) in [("done", handed_over), ("failed", not_handed_over)] {
+        let help = "Attempts to hand over a message that was accepted and cannot be delivered.";
+        metrics.counter("entente_journal_dead_letters_total", help, &[("result", result)], value);
+    }
+    let mut gauge = |name, help, value| metrics.gauge(name, help, &[], value);
+    gauge("entente_journal_entries", "Entries.", entries as u64);
+    gauge("entente_journal_bytes", "Octets of the entries.", octets as u64);
+    gauge("entente_journal_conversations", "Conversations with entries.", conversations as u64);
+    gauge(
+        "entente_journal_failing",
+        "Whether the store did not do what it was told last.",
+        u64::from(failure.is_some()),
+    );
 }
 
 /// [`cpim::durations::BOUNDS`] in seconds.

@@ -12,7 +12,8 @@
 //!
 //! What is sent a second time is still the one that is open: it does not queue again, and what waits goes on waiting.
 //! What waits behind a message goes where that one was taken. When no next hop is left for it, what waits fails with it, so
-//! that nobody waits for a time-out of its own for each message before his.
+//! that nobody waits for a time-out of its own for each message before his. The same holds for a user who is away, where
+//! somebody keeps messages for him.
 
 use crate::Settings;
 use crate::parts::{Kept, Parts};
@@ -51,6 +52,8 @@ struct Row {
     kept: Option<Kept>,
     /// Where it was sent to; `None` while it waits.
     open: Option<Open>,
+    /// See [`Admitted::held`].
+    held: bool,
     /// See [`Admitted::attempt`].
     attempt: u32,
     /// Requests that were sent for it, in this attempt.
@@ -258,6 +261,7 @@ impl Outgoing {
             destination: key,
             kept: None,
             open: None,
+            held: admitted.held,
             attempt: admitted.attempt,
             sendings: 0,
             octets: parts.len(),
@@ -474,11 +478,19 @@ impl Outgoing {
         if let Some(destination) = self.destinations.get_mut(key) {
             destination.open -= 1;
         }
-        if way_is_dead {
+        // Of a user who is away for now nothing else is known a moment later. What waits for him is kept in its order.
+        let away = match &status {
+            Status::Failure(failure) if way_is_dead || row.held && failure.reason.is_temporary() => {
+                Some(failure.reason)
+            }
+            _ => None,
+        };
+        if let Some(reason) = away {
             while let Some((message, kept)) = self.pop_waiting(key) {
                 self.pool.give(kept.into_bytes());
                 if let Some(row) = self.remove(message) {
-                    self.failed.push_back((row.operation, unreachable()));
+                    let failure = if way_is_dead { unreachable() } else { reason.into() };
+                    self.failed.push_back((row.operation, failure));
                 }
             }
         } else {

@@ -100,6 +100,11 @@ impl Batch {
         self.len() == 0
     }
 
+    /// Whether any change was taken back.
+    pub fn has_cancelled(&self) -> bool {
+        self.cancelled > 0
+    }
+
     /// Forgets all changes and keeps the room for others, up to `kept` octets.
     pub fn clear(&mut self, kept: usize) {
         self.octets.clear();

@@ -418,6 +418,11 @@ impl Connector {
         if proven { Status::Indeterminate } else { Reason::DeliveryUnknown.into_status() }
     }
 
+    /// Whether an operation was written and no word came about it, neither from its recipient nor from the server.
+    pub fn is_unknown(&self, operation: OperationKey) -> bool {
+        self.copies.get(operation).is_some_and(|copy| !copy.proven)
+    }
+
     /// The longest stanza that is written on a link. A server ends the stream over one that it finds too long, with
     /// everybody else's messages on it; it is sent nothing that would not be taken from it.
     fn longest(&self, index: usize) -> usize {
@@ -488,6 +493,11 @@ impl Connector {
     /// Whether every component stream stands.
     pub fn is_up(&self) -> bool {
         self.links.iter().all(|link| link.component.is_up())
+    }
+
+    /// Whether any component stream stands.
+    pub fn is_any_up(&self) -> bool {
+        self.links.iter().any(|link| link.component.is_up())
     }
 
     /// Whether any component stream exists, standing or not.

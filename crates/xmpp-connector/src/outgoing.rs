@@ -6,7 +6,7 @@ use crate::people::{Meant, Pair};
 use crate::received;
 use crate::translate::content::{self, Presented};
 use crate::translate::{address, error, message};
-use cpim::{Admitted, Envelope, Failure, ImUri, Reason, Response, Status, Thread};
+use cpim::{Admitted, Envelope, Failure, ImUri, Message, Origin, Reason, Response, Status, Thread};
 use std::net::IpAddr;
 use std::time::Instant;
 use time::format_description::well_known::Rfc3339;
@@ -65,10 +65,10 @@ impl Connector {
     }
 
     /// The moment to stamp a message with (XEP-0203, in the form of XEP-0082) that was sent at `sent`, if that is long
-    /// enough ago for a reader to want to know.
-    fn delay_stamp(&self, now: Instant, sent: OffsetDateTime) -> Option<String> {
+    /// enough ago for a reader to want to know, or if it was kept here.
+    fn delay_stamp(&self, now: Instant, sent: OffsetDateTime, stored: bool) -> Option<String> {
         let now = OffsetDateTime::from(self.calendar.date(now)?);
-        if now - sent <= UNREMARKABLE_DELAY {
+        if !stored && now - sent <= UNREMARKABLE_DELAY {
             return None;
         }
         sent.checked_to_offset(UtcOffset::UTC)?.format(&Rfc3339).ok()
@@ -97,7 +97,10 @@ impl Connector {
             return Err(Reason::Congested.into());
         }
         // What the content says of itself stands nearer to its writer than what was said about it on the way.
-        let stamp = presented.sent.or(envelope.sent).and_then(|sent| self.delay_stamp(now, sent));
+        let sent = presented.sent.or(envelope.sent);
+        let stamp = sent.and_then(|sent| self.delay_stamp(now, sent, admitted.stored));
+        // XEP-0203 section 2: who held it back, where it was us.
+        let holder = if admitted.stored { link.domain.as_bytes() } else { b"" };
         let sender = parts(from, domain_start).ok_or(Reason::InternalError)?;
         let recipient = parts(to, to_domain_start).ok_or(Reason::InternalError)?;
         let name = presented.name.as_deref().or(envelope.source_name.as_deref());
@@ -137,7 +140,7 @@ impl Connector {
                     e2e: presented.entity.as_deref(),
                     thread: way.thread.map(str::as_bytes),
                     nick: nick.map(str::as_bytes),
-                    delay: stamp.as_deref().map(|stamp| (stamp.as_bytes(), &b""[..])),
+                    delay: stamp.as_deref().map(|stamp| (stamp.as_bytes(), holder)),
                     max_forwards: Some(message.max_forwards.0.into()),
                     urgency: envelope.urgency.map(message::urgency_word),
                     origin_id: true,
@@ -254,6 +257,45 @@ impl Connector {
         self.tell(stanza.link, out, |buffer| {
             stanza::write_error(StanzaKind::Message, stanza.to(), stanza.from(), stanza.id(), &error, buffer);
         });
+    }
+
+    /// Tells the sender of a message, which came from here some time ago, that it was not delivered. `false` when nothing can
+    /// be written to him now.
+    pub fn tell_failure(&mut self, message: &Message<'_>, failure: &Failure<'_>, out: &mut Output) -> bool {
+        let envelope = &message.envelope;
+        let (mut from, mut to) = (Vec::new(), Vec::new());
+        let presented = address::write_presented(&message.destination.0, &self.settings.presentations, &mut to);
+        let Ok(domain_start) = presented else { return true };
+        if address::write_native(&message.source.0, &mut from).is_err() {
+            return true;
+        }
+        let domain = to.get(domain_start..).unwrap_or_default();
+        let Some(index) = self.links.iter().position(|link| link.domain.as_bytes() == domain) else { return true };
+        if self.buffer(index, out).is_none() {
+            return false;
+        }
+        let devices = [
+            (&mut from, envelope.source_device.as_ref().map(|device| &*device.name)),
+            (&mut to, envelope.destination_device.as_deref()),
+        ];
+        for (jid, device) in devices {
+            if let Some(device) = device {
+                jid.push(b'/');
+                jid.extend_from_slice(device.as_bytes());
+            }
+        }
+        let stanza = self.received.note_parts(index, &from, &to, &message.wire_id);
+        self.write_refusal(&stanza, failure, out);
+        self.received.give(stanza);
+        true
+    }
+
+    /// Who speaks for those to whom a user of the other world writes.
+    pub fn origin_towards(&self, user: &ImUri<'_>) -> Option<Origin> {
+        let mut presented = Vec::new();
+        let start = address::write_presented(user, &self.settings.presentations, &mut presented).ok()?;
+        let domain = presented.get(start..)?;
+        self.links.iter().position(|link| link.domain.as_bytes() == domain).map(|index| self.origin(index))
     }
 
     /// Writes what became of a message. Who sent it believes that it arrived until he is told otherwise: what cannot be

@@ -58,14 +58,20 @@ impl Received {
 
     /// Notes whom to answer, for an answer that follows at once.
     pub(crate) fn note(&mut self, link: usize, message: &Message<'_>) -> Stanza {
+        let [from, to, id] = [&message.from, &message.to, &message.id].map(|text| text.as_deref().unwrap_or_default());
+        let stanza = self.note_parts(link, from.as_bytes(), to.as_bytes(), id.as_bytes());
+        Stanza { receipt: message.receipt_request, ..stanza }
+    }
+
+    /// The same of a stanza that is there in parts.
+    pub(crate) fn note_parts(&mut self, link: usize, from: &[u8], to: &[u8], id: &[u8]) -> Stanza {
         let mut bytes = self.pool.take();
-        bytes.extend_from_slice(message.from.as_deref().unwrap_or_default().as_bytes());
+        bytes.extend_from_slice(from);
         let from_end = bytes.len();
-        bytes.extend_from_slice(message.to.as_deref().unwrap_or_default().as_bytes());
+        bytes.extend_from_slice(to);
         let to_end = bytes.len();
-        bytes.extend_from_slice(message.id.as_deref().unwrap_or_default().as_bytes());
-        let receipt = message.receipt_request;
-        Stanza { link, bytes, from_end, to_end, receipt, replay: None }
+        bytes.extend_from_slice(id);
+        Stanza { link, bytes, from_end, to_end, receipt: false, replay: None }
     }
 
     /// Gives a stanza back and forgets it.

@@ -41,3 +41,10 @@ pub enum When {
     /// From its arrival on, until its fate is known.
     Every,
 }
+
+impl Settings {
+    /// What is kept for a destination in `domain`.
+    pub(super) fn keep(&self, domain: &str) -> Option<&Keep> {
+        self.keep.iter().find(|keep| keep.domain.matches(domain)).filter(|keep| keep.when != When::Never)
+    }
+}

@@ -1,0 +1,188 @@
+//! Entries on their way out, when the way is free.
+
+use super::conversations::{EntryKey, Slot};
+use super::{AT_HAND, DAMAGED, Damaged, Journal, Note, QUEUE};
+use cpim::{Failure, OperationKey, Reason, Side};
+use std::time::Instant;
+use turn::{Output, Query, StoredRow, Ticket};
+
+/// Entries under way at a time, each of another conversation.
+const UNDER_WAY: usize = 256;
+/// Entries looked at in one turn.
+const PER_TURN: usize = 64;
+/// Entries loaded at once.
+const LOADED: usize = 4;
+
+/// What is to be done for an entry.
+#[derive(Debug)]
+pub(crate) enum Step {
+    /// Send its message, then [`Journal::on_sent`].
+    Send {
+        key: EntryKey,
+        entry: Vec<u8>,
+        /// How often it was sent before.
+        attempt: u32,
+    },
+    /// Tell its sender that it will not be delivered, then [`Journal::on_told`].
+    Tell { key: EntryKey, entry: Vec<u8>, failure: Failure<'static> },
+}
+
+impl Journal {
+    /// The next thing to do; what is for XMPP waits while there is no way to it.
+    pub(crate) fn poll_step(&mut self, now: Instant, xmpp_is_up: bool, out: &mut Output) -> Option<Step> {
+        if self.steps >= PER_TURN {
+            return None;
+        }
+        self.steps += 1;
+        while let Some(key) = self.conversations.pop_expired(now) {
+            self.counters.expired += 1;
+            self.give_up(key, Failure::from(Reason::Expired));
+            self.conversations.list(key.conversation);
+        }
+        if let Some((key, entry, failure)) = self.poll_undeliverable(now, out) {
+            return Some(Step::Tell { key, entry, failure });
+        }
+        while !self.drains && self.under_way_count < UNDER_WAY {
+            let id = self.conversations.pop_ready(now)?;
+            let Some(row) = self.conversations.get_mut(id) else { continue };
+            // The way to XMPP becoming free brings it back.
+            if row.side == Side::Xmpp && !xmpp_is_up {
+                continue;
+            }
+            let Some(head) = row.slots.front_mut() else { continue };
+            // Its becoming durable brings it back.
+            if head.pending.is_some() {
+                continue;
+            }
+            let key = EntryKey { conversation: id, number: head.number };
+            match head.entry.take() {
+                Some(entry) => {
+                    let attempt = head.attempts;
+                    self.at_hand -= entry.len();
+                    return Some(Step::Send { key, entry, attempt });
+                }
+                None => {
+                    row.loads = true;
+                    self.load(key, LOADED, out);
+                }
+            }
+        }
+        None
+    }
+
+    pub(super) fn load(&mut self, first: EntryKey, limit: usize, out: &mut Output) {
+        let before = EntryKey { number: first.number.saturating_sub(1), ..first };
+        let query = Query {
+            table: QUEUE,
+            prefix: first.conversation.octets().to_vec(),
+            after: Some(before.octets().to_vec()),
+            limit,
+        };
+        self.loads.push((out.load(query), first));
+    }
+
+    /// The message of an entry is about to be sent.
+    pub(crate) fn on_sent(&mut self, key: EntryKey, operation: OperationKey) {
+        self.counters.attempts += 1;
+        self.conversations.opened(key, operation);
+        if let Some(slot) = self.conversations.slot(key) {
+            self.counters.possible_duplicates += u64::from(slot.doubtful);
+            slot.attempts = slot.attempts.saturating_add(1);
+        }
+        self.under_way.insert(operation, key);
+        self.under_way_count += 1;
+    }
+
+    /// Takes the memory of an entry back.
+    pub(crate) fn give(&mut self, entry: Vec<u8>) {
+        self.pool.give(entry);
+    }
+
+    /// Rows that were asked for.
+    pub(crate) fn on_loaded(&mut self, ticket: Ticket, rows: &[StoredRow]) {
+        let Some(first) = self.end_load(ticket) else { return };
+        for row in rows {
+            let Ok(key) = EntryKey::parse(&row.key) else { continue };
+            // The first is what was asked for; the others are at hand as long as there is room.
+            let fits = key == first || self.at_hand + row.value.len() <= AT_HAND;
+            if let Some(undeliverable) = self.undeliverable.get_mut(key) {
+                undeliverable.entry.get_or_insert_with(|| row.value.clone());
+            } else if let Some(slot) = self.conversations.slot(key)
+                && slot.entry.is_none()
+                && slot.open.is_none()
+                && fits
+            {
+                slot.entry = Some(row.value.clone());
+                self.at_hand += row.value.len();
+            }
+        }
+        let is_lost = match self.undeliverable.get_mut(first) {
+            Some(row) => row.entry.is_none(),
+            None => self.conversations.slot(first).is_some_and(|slot| slot.entry.is_none() && slot.open.is_none()),
+        };
+        if is_lost {
+            self.counters.damaged += 1;
+            tracing::error!(entry = %super::queue::Id(first.octets()), "an entry of the journal is gone from the store");
+            self.remove_slot(first);
+            self.bury(first);
+        }
+        self.undeliverable.list(first);
+        self.conversations.list(first.conversation);
+    }
+
+    /// Rows that were asked for cannot be had now.
+    pub(crate) fn on_load_failed(&mut self, now: Instant, ticket: Ticket) {
+        let Some(first) = self.end_load(ticket) else { return };
+        self.undeliverable.tell_again(now, first);
+        self.conversations.pause(now, first.conversation);
+    }
+
+    fn end_load(&mut self, ticket: Ticket) -> Option<EntryKey> {
+        let place = self.loads.iter().position(|&(other, _)| other == ticket)?;
+        let (_, first) = self.loads.swap_remove(place);
+        if let Some(row) = self.conversations.get_mut(first.conversation) {
+            row.loads = false;
+        }
+        Some(first)
+    }
+
+    /// An entry cannot be read. It is put aside for people to look at; its conversation goes on.
+    pub(crate) fn on_damaged(&mut self, key: EntryKey, entry: &[u8], damaged: Damaged) {
+        self.put_aside(&key.octets(), entry, damaged);
+        self.remove_slot(key);
+        self.bury(key);
+        self.conversations.list(key.conversation);
+    }
+
+    /// Moves a row out of the queue that cannot be read.
+    pub(super) fn put_aside(&mut self, key: &[u8], value: &[u8], damaged: Damaged) {
+        self.counters.damaged += 1;
+        tracing::error!(entry = %super::queue::Hex(key), %damaged, "an entry of the journal cannot be read and is put aside");
+        self.orders.put(DAMAGED, key, value, Note::Mark);
+        self.orders.delete(QUEUE, key, Note::Mark);
+    }
+
+    fn remove_slot(&mut self, key: EntryKey) {
+        if let Some(Slot { entry: Some(entry), .. }) = self.conversations.remove(key) {
+            self.at_hand -= entry.len();
+        }
+    }
+
+    /// Orders what the turn has brought.
+    pub(crate) fn end_turn(&mut self, now: Instant, out: &mut Output) {
+        let has_ready = self.conversations.has_ready() && self.under_way_count < UNDER_WAY && !self.drains;
+        self.more = (has_ready || self.undeliverable.has_ready()).then_some(now);
+        self.steps = 0;
+        self.orders.end_turn(now, out);
+    }
+
+    /// When the journal has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
+        let patience = self.patience.front().map(|&(until, ..)| (until, "a message is not durable yet"));
+        let conversations = self.conversations.poll_timeout().map(|at| (at, "kept messages"));
+        let orders = self.orders.poll_timeout().map(|at| (at, "the store rests"));
+        let undeliverable = self.undeliverable.poll_timeout().map(|at| (at, "undeliverable messages"));
+        let more = self.more.map(|at| (at, "more kept messages"));
+        [patience, conversations, orders, undeliverable, more].into_iter().flatten().min_by_key(|(at, _)| *at)
+    }
+}

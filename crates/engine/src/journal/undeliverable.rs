@@ -1,0 +1,231 @@
+//! Entries that will not be delivered: their sender is told, and then, if somebody wants them, they are handed over.
+//!
+//! ```text
+//!  given up ---> loaded ---> sender told ---> marked as dead ---> handed over ---> deleted
+//!                   ^            |  no way to him           ^          |
+//!                   '-- later ---'                          '- later --'  nobody took it
+//! ```
+
+use super::conversations::EntryKey;
+use super::{DEAD, Damaged, Journal, Note, entry};
+use crate::store::Pending;
+use cpim::{Failure, ImUri, Keeping, Reason};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::{Duration, Instant};
+use turn::{Letter, Output, Ticket};
+
+/// A sender who cannot be told now is told after so long.
+const TELL_AGAIN: Duration = Duration::from_secs(5);
+/// A letter that could not be handed over is tried again after so long.
+const HAND_OVER_AGAIN: Duration = Duration::from_secs(60);
+/// Letters that are being handed over at a time.
+const LETTERS: usize = 4;
+
+/// An entry that will not be delivered.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) failure: Failure<'static>,
+    pub(super) entry: Option<Vec<u8>>,
+    pub(super) pending: Option<Pending>,
+    told: bool,
+    /// The store knows that its sender was told.
+    pub(super) marked: bool,
+}
+
+/// All of them.
+#[derive(Debug, Default)]
+pub(super) struct Undeliverable {
+    rows: BTreeMap<EntryKey, Row>,
+    /// Something is to be done for them.
+    ready: VecDeque<EntryKey>,
+    /// Something is to be done for them later.
+    due: BTreeSet<(Instant, EntryKey)>,
+    /// They wait for a letter before them.
+    queue: VecDeque<EntryKey>,
+    letters: Vec<(Ticket, EntryKey)>,
+}
+
+impl Undeliverable {
+    pub(super) fn insert(
+        &mut self,
+        key: EntryKey,
+        failure: Failure<'static>,
+        entry: Option<Vec<u8>>,
+        pending: Option<Pending>,
+    ) {
+        self.rows.insert(key, Row { failure, entry, pending, told: false, marked: false });
+        self.ready.push_back(key);
+    }
+
+    pub(super) fn get_mut(&mut self, key: EntryKey) -> Option<&mut Row> {
+        self.rows.get_mut(&key)
+    }
+
+    pub(super) fn remove(&mut self, key: EntryKey) -> Option<Row> {
+        self.rows.remove(&key)
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Something is to be done for an entry.
+    pub(super) fn list(&mut self, key: EntryKey) {
+        if self.rows.contains_key(&key) {
+            self.ready.push_back(key);
+        }
+    }
+
+    pub(super) fn list_at(&mut self, at: Instant, key: EntryKey) {
+        if self.rows.contains_key(&key) {
+            self.due.insert((at, key));
+        }
+    }
+
+    pub(super) fn tell_again(&mut self, now: Instant, key: EntryKey) {
+        self.list_at(now + TELL_AGAIN, key);
+    }
+
+    pub(super) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    pub(super) fn poll_timeout(&self) -> Option<Instant> {
+        self.due.first().map(|&(at, _)| at)
+    }
+
+    fn pop_ready(&mut self, now: Instant) -> Option<EntryKey> {
+        while let Some(&(at, key)) = self.due.first().filter(|(at, _)| *at <= now) {
+            self.due.remove(&(at, key));
+            self.ready.push_back(key);
+        }
+        while let Some(key) = self.ready.pop_front() {
+            if self.rows.contains_key(&key) {
+                return Some(key);
+            }
+        }
+        None
+    }
+
+    fn end_letter(&mut self, ticket: Ticket) -> Option<EntryKey> {
+        let place = self.letters.iter().position(|&(other, _)| other == ticket)?;
+        let (_, key) = self.letters.swap_remove(place);
+        self.ready.extend(self.queue.pop_front());
+        Some(key)
+    }
+}
+
+impl Journal {
+    /// The sender of an entry was told in another life.
+    pub(super) fn restore_dead(&mut self, key: EntryKey) {
+        self.give_up(key, Failure::from(Reason::Expired));
+        match self.undeliverable.get_mut(key) {
+            Some(row) => (row.told, row.marked) = (true, true),
+            // What is left of an entry that is gone.
+            None => self.orders.delete(DEAD, &key.octets(), Note::Delete(DEAD, key)),
+        }
+    }
+
+    /// An entry will not be delivered: its sender is told.
+    pub(super) fn give_up(&mut self, key: EntryKey, failure: Failure<'static>) {
+        if let Some(slot) = self.conversations.remove(key) {
+            if let Some(entry) = &slot.entry {
+                self.at_hand -= entry.len();
+            }
+            self.undeliverable.insert(key, failure, slot.entry, slot.pending);
+        }
+    }
+
+    /// The next one whose sender is to be told.
+    pub(super) fn poll_undeliverable(
+        &mut self,
+        now: Instant,
+        out: &mut Output,
+    ) -> Option<(EntryKey, Vec<u8>, Failure<'static>)> {
+        while let Some(key) = self.undeliverable.pop_ready(now) {
+            let letters = self.undeliverable.letters.len();
+            let Some(row) = self.undeliverable.get_mut(key) else { continue };
+            if row.told && letters >= LETTERS {
+                self.undeliverable.queue.push_back(key);
+                continue;
+            }
+            match row.entry.take() {
+                None => self.load(key, 1, out),
+                Some(entry) if row.told => self.hand_over(key, entry, out),
+                Some(entry) => {
+                    let failure = row.failure.clone();
+                    return Some((key, entry, failure));
+                }
+            }
+        }
+        None
+    }
+
+    /// The sender of an entry was told that it will not be delivered, or cannot be told now.
+    pub(crate) fn on_told(&mut self, now: Instant, key: EntryKey, entry: Vec<u8>, told: bool) {
+        let for_good = entry::read(&entry).is_ok_and(|entry| entry.keeping() == Keeping::Anywhere);
+        let Some(row) = self.undeliverable.get_mut(key) else { return };
+        row.entry = Some(entry);
+        row.told = told;
+        if !told {
+            self.undeliverable.tell_again(now, key);
+        } else if self.settings.dead_letters && for_good {
+            row.marked = true;
+            self.orders.put(DEAD, &key.octets(), b"", Note::Mark);
+            self.undeliverable.list(key);
+        } else {
+            self.bury(key);
+        }
+    }
+
+    fn hand_over(&mut self, key: EntryKey, bytes: Vec<u8>, out: &mut Output) {
+        // They may have been wanted when its sender was told, and not any more.
+        if !self.settings.dead_letters {
+            return self.bury(key);
+        }
+        match self.letter(key, &bytes) {
+            Ok(letter) => self.undeliverable.letters.push((out.hand_over(letter), key)),
+            Err(damaged) => return self.on_damaged(key, &bytes, damaged),
+        }
+        self.pool.give(bytes);
+    }
+
+    fn letter(&mut self, key: EntryKey, bytes: &[u8]) -> Result<Letter, Damaged> {
+        let entry = entry::read(bytes)?;
+        let reason = self.undeliverable.get_mut(key).map_or(Reason::Undefined, |row| row.failure.reason);
+        let address = |uri: ImUri<'_>| format!("{}@{}", uri.local(), uri.domain());
+        Ok(Letter {
+            id: super::queue::Id(key.octets()).to_string(),
+            source: address(entry.source()?),
+            destination: address(entry.destination()?),
+            arrived: entry.arrived(),
+            reason: reason.as_str(),
+            content_type: entry.content_type().to_vec(),
+            content: entry.body().to_vec(),
+        })
+    }
+
+    /// A letter was handed over, or could not be.
+    pub(crate) fn on_handed_over(&mut self, now: Instant, ticket: Ticket, done: bool) {
+        let Some(key) = self.undeliverable.end_letter(ticket) else { return };
+        if done {
+            self.counters.handed_over += 1;
+            self.bury(key);
+        } else {
+            self.counters.not_handed_over += 1;
+            self.undeliverable.list_at(now + HAND_OVER_AGAIN, key);
+        }
+    }
+
+    /// Deletes what is left of an entry.
+    pub(super) fn bury(&mut self, key: EntryKey) {
+        let Some(row) = self.undeliverable.remove(key) else { return };
+        if let Some(entry) = row.entry {
+            self.pool.give(entry);
+        }
+        self.take_back(key, row.pending);
+        if row.marked {
+            self.orders.delete(DEAD, &key.octets(), Note::Delete(DEAD, key));
+        }
+    }
+}
