@@ -9,6 +9,9 @@
 //! XXH3 of the entries, `FJL` 3), little-endian and without padding; behind the last batch there may be zeros. The version of
 //! fjall is pinned, and a test reads a journal that it has written.
 
+#[cfg(test)]
+mod tests;
+
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::ops::Range;
@@ -21,6 +24,8 @@ const ITEM: u8 = 2;
 const END: u8 = 3;
 const CLEAR: u8 = 4;
 const TRAILER: &[u8] = b"FJL\x03";
+/// No store comes to so many batches.
+const HIGHEST: u64 = u64::MAX / 4;
 
 /// What was taken out of a journal.
 #[derive(Debug, PartialEq, Eq)]
@@ -137,18 +142,27 @@ fn batches(octets: &[u8]) -> Vec<Range<usize>> {
         }
     }
     // The checksum does not cover the number: one that is out of order is not what was written.
+    let numbers: Vec<u64> = found.iter().map(|(_, number)| *number).collect();
+    in_order(&numbers).into_iter().map(|place| found[place].0.clone()).collect()
+}
+
+/// The places of numbers that grow from each to the next, without one that is too low, or too high for both that follow it.
+/// In doubt what stands before is kept.
+fn in_order(numbers: &[u64]) -> Vec<usize> {
     let mut last = None;
-    let mut whole = Vec::with_capacity(found.len());
-    for (place, (range, number)) in found.iter().enumerate() {
-        let next = found.get(place + 1).map(|(_, number)| *number);
-        let behind_last = last.is_none_or(|last| *number > last);
-        let before_next = next.is_none_or(|next| *number < next || last.is_some_and(|last| next <= last));
-        if behind_last && before_next && *number <= u64::MAX / 4 {
+    let mut places = Vec::with_capacity(numbers.len());
+    for (place, number) in numbers.iter().enumerate() {
+        let too_low = |number: &u64| last.is_some_and(|last| *number <= last);
+        let too_high = match numbers[place + 1..] {
+            [next, second, ..] => next < *number && second <= *number && !too_low(&next) && !too_low(&second),
+            _ => false,
+        };
+        if !too_low(number) && !too_high && *number <= HIGHEST {
             last = Some(*number);
-            whole.push(range.clone());
+            places.push(place);
         }
     }
-    whole
+    places
 }
 
 /// What is not covered of `length` octets.

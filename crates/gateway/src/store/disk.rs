@@ -1,6 +1,6 @@
 //! The tables in a folder, kept by fjall.
 
-use super::{Backend, DEAD, Damage, Failed, META, OpenError, QUEUE, damage};
+use super::{Backend, DEAD, Damage, Failed, META, OpenError, QUEUE, damage, files};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -67,6 +67,12 @@ impl Disk {
 
     /// Opens the tables in `folder`. What of them is damaged is put into the folder `aside`.
     pub(super) fn open(folder: PathBuf, aside: PathBuf) -> Result<Self, DiskError> {
+        match files::damage(&folder) {
+            Ok(None) => {}
+            Ok(Some(cause)) => return Err(DiskError::Damaged(cause)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DiskError::Damaged(error.to_string())),
+            Err(error) => return Err(DiskError::Failed(error.into())),
+        }
         let mut disk = Self { folder, aside, tables: None, undo: None, damages: Vec::new() };
         disk.open_tables()?;
         Ok(disk)
@@ -114,6 +120,18 @@ impl Disk {
     /// As if a batch had failed.
     pub(super) fn expect_undo(&mut self, batch: &Batch) {
         self.undo = Some(self.tables().unwrap().before(batch).unwrap());
+    }
+
+    /// Sorts what is in memory into files.
+    pub(super) fn sort(&self) {
+        for table in &self.tables().unwrap().tables {
+            table.rotate_memtable_and_wait().unwrap();
+        }
+    }
+
+    /// Empties a table.
+    pub(super) fn clear(&self, table: TableId) {
+        self.tables().unwrap().table(table).unwrap().clear().unwrap();
     }
 
     /// As if it had reached the journal nonetheless.

@@ -13,6 +13,7 @@
 
 mod damage;
 mod disk;
+mod files;
 mod turn_log;
 mod versions;
 mod worker;
