@@ -4,8 +4,8 @@
 //! gateway.toml and [`assembly`] makes the engine's settings of it; [`telemetry`] sets up the log; [`measures`] names the
 //! engine's counters, which [`admin`] serves beside the health; [`letters`] puts what could not be delivered into other
 //! hands; [`store`] keeps what has to outlive the program; [`program`] runs it all until a signal ends it and tells systemd of
-//! it; [`sandbox`] runs it between two domains of its own. No header, stanza or status code is spelled in this
-//! crate.
+//! it; [`sandbox`] runs it between two domains of its own. No header, stanza or status code is spelled in this crate, but for
+//! the headers of an e-mail.
 
 #![forbid(unsafe_code)]
 

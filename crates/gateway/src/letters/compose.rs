@@ -37,6 +37,8 @@ pub(super) fn compose(letter: &Letter, heads: &Heads, now: SystemTime) -> Result
     let (source, destination) = (&letter.source, &letter.destination);
     let subject =
         format!("Undelivered message from {} to {}", shown(source, IN_SUBJECT), shown(destination, IN_SUBJECT));
+    // What looks like an encoded word (RFC 2047) would be shown as what it stands for.
+    let subject = subject.replace("=?", "=\u{FFFD}");
     let mut message = Message::builder()
         .from(Mailbox::new(Some("Entente".into()), heads.from.clone()))
         .subject(subject)
@@ -323,6 +325,9 @@ mod tests {
         let subject = whole.iter().find(|line| line.starts_with("Subject: ")).unwrap();
         assert!(subject.contains("=?utf-8?b?asO8bGlldEBzaXAuZXhhbXBsZQ==?="), "{subject}");
         assert!(email.contains("j=C3=BCliet@sip.example"), "{email}");
+
+        let email = composed(&Letter { source: "=?utf-8?Q?mother=40sip.example?=".into(), ..letter() });
+        assert!(!heads(&email)[0].concat().contains("mother"), "{email}");
 
         let email = composed(&Letter { source: "\u{1F339}".repeat(5000), id: "\u{1F339}".repeat(500), ..letter() });
         assert!(email.len() < 60_000, "{}", email.len());
