@@ -351,6 +351,11 @@ fn the_subject_of_a_stanza_is_the_subject_of_the_request() {
     let two = "<subject xml:lang='de'>Balkon</subject><subject xml:lang='it'>Balcone</subject><body xml:lang='it'>ciao</body>";
     assert_eq!(told("xml:lang='de'", two), (lines("Balcone", "it"), "ciao".into()));
     assert_eq!(told("xml:lang='de'", hi), (lines("", "de"), "hi".into()));
+    // Alone it is the text too, as a SIP user would see nothing else.
+    assert_eq!(told("", "<subject>Balcony</subject>"), (lines("Balcony", ""), "Balcony".into()));
+    let alone = "<subject xml:lang='de'>Balkon</subject><subject xml:lang='it'>Balcone</subject>";
+    assert_eq!(told("xml:lang='it'", alone), (lines("Balcone", "it"), "Balcone".into()));
+    assert_eq!(told("", "<subject>Balcony</subject><body/>"), (lines("Balcony", ""), String::new()));
     let hostile = format!("<subject>a&#13;&#10;Via: SIP/2.0/UDP evil.example&#10;&#10;body</subject>{hi}");
     let ([subject, _], body) = told("xml:lang='d&#10;X: y'", &hostile);
     assert_eq!((&*subject, &*body), ("a  Via: SIP/2.0/UDP evil.example  body", "hi"));

@@ -109,12 +109,12 @@ fn what_is_known_of_a_message_crosses_and_the_rest_is_left() {
         assert!(request.ends_with("\r\n\r\nhello"), "{request}");
         world.proxy_sends(response(&request, "202 Accepted", ""));
     }
-    for nothing in ["<x xmlns='urn:x'/>", "<body xmlns='urn:x'>not this</body>", ""] {
+    for nothing in ["<x xmlns='urn:x'/>", "<body xmlns='urn:x'>not this</body>", "", "<subject> </subject>"] {
         let stanza = format!("<message from='{ORCHARD}' to='juliet@sip.example' id='n'>{nothing}</message>");
         assert!(answers(&mut world, &stanza).is_empty(), "{nothing}");
         assert_eq!(world.take_datagram(), None, "{nothing}");
     }
-    assert_eq!(world.engine.counters().xmpp.without_body, 3);
+    assert_eq!(world.engine.counters().xmpp.without_body, 4);
     world.assert_quiet();
 }
 

@@ -54,7 +54,7 @@ pub enum Meaning<'a> {
 pub enum Silence {
     /// A headline expects no answer (RFC 6121 section 5.2.2).
     Headline,
-    /// There is no text: a chat state, a marker, a receipt.
+    /// There is neither a text nor a subject: a chat state, a marker, a receipt.
     NoBody,
     /// The server did not say who sent it.
     NoSender,
@@ -74,7 +74,7 @@ pub fn to_cpim<'a>(message: &Message<'a>, context: Context<'_>) -> Meaning<'a> {
         MessageType::Normal | MessageType::Chat | MessageType::Error => {}
     }
     let Some(from) = message.from.clone() else { return Meaning::Nothing(Silence::NoSender) };
-    if message.bodies.is_empty() && message.e2e.is_none() {
+    if message.bodies.is_empty() && message.e2e.is_none() && !message.subjects.iter().any(says) {
         return Meaning::Nothing(Silence::NoBody);
     }
     match addresses(from, message.to.clone().unwrap_or_default(), context.presentations) {
@@ -176,7 +176,9 @@ pub fn urgency_word(urgency: Urgency) -> &'static str {
 
 /// RFC 7572 table 1: the text with its language, and the subjects. An entity in `<e2e/>` is what is said (RFC 3923 section 8),
 /// and the body beside it is for those who do not know that. Of several bodies that say something the one that is in the
-/// language of the stanza, which is what the sender writes in, else the first.
+/// language of the stanza, which is what the sender writes in, else the first. Where there is no body (RFC 6121 section 5.2.4
+/// lets a subject stand alone) the subject is the text too: few SIP clients show the header field, and a MESSAGE without a body
+/// would show nothing.
 fn content<'a>(message: &Message<'a>) -> Result<Content<'a>, E2eError> {
     let subjects = message.subjects.iter().map(|subject| Subject {
         language: subject.lang.clone().or_else(|| message.lang.clone()),
@@ -186,16 +188,20 @@ fn content<'a>(message: &Message<'a>) -> Result<Content<'a>, E2eError> {
     if let Some(entity) = &message.e2e {
         return Ok(Content { subjects, ..e2e::unwrap(entity)? });
     }
-    let Some(body) = best(&message.bodies, message.lang.as_deref()) else { return Ok(Content::default()) };
+    let texts = if message.bodies.is_empty() { &message.subjects } else { &message.bodies };
+    let Some(body) = best(texts, message.lang.as_deref()) else { return Ok(Content::default()) };
     let language = body.lang.clone().or_else(|| message.lang.clone());
     Ok(Content { subjects, language, ..Content::text(body.text.clone()) })
 }
 
 fn best<'t, 'a>(texts: &'t Texts<'a>, own: Option<&str>) -> Option<&'t Localized<'a>> {
     let is_own = |text: &&Localized<'a>| text.lang.is_none() || text.lang.as_deref() == own;
-    let says = |text: &&Localized<'a>| !text.text.trim().is_empty();
     match texts.iter().find(is_own).or_else(|| texts.first()) {
-        Some(text) if texts.len() > 1 && !says(&text) => texts.iter().find(says).or(Some(text)),
+        Some(text) if texts.len() > 1 && !says(text) => texts.iter().find(|text| says(text)).or(Some(text)),
         found => found,
     }
+}
+
+fn says(text: &Localized<'_>) -> bool {
+    !text.text.trim().is_empty()
 }
