@@ -197,26 +197,91 @@ fn a_proxy_that_failed_comes_last_until_one_message_has_found_it_well() {
 #[test]
 fn a_proxy_that_names_a_time_is_left_alone_for_it() {
     let mut world = two();
+    for (n, to) in [(1, "juliet"), (2, "nurse")] {
+        world.server_writes(stanza(n, to));
+        let (peer, request) = take(&mut world);
+        assert_eq!(peer, hop(1));
+        answer(&mut world, peer, &request, "503 Service Unavailable", "Retry-After: 90 (maintenance);duration=60\r\n");
+        let (peer, request) = take(&mut world);
+        assert_eq!(peer, hop(2));
+        answer(&mut world, peer, &request, "200 OK", "");
+    }
+    world.advance(Duration::from_secs(89));
+    for (n, to) in [(3, "paris"), (4, "capulet")] {
+        world.server_writes(stanza(n, to));
+        let (peer, request) = take(&mut world);
+        assert_eq!(peer, hop(2));
+        // Not even when there is nobody else.
+        answer(&mut world, peer, &request, "503 Service Unavailable", "Retry-After: 3\r\n");
+        assert!(world.datagrams.is_empty());
+        let told = error(&mut world, &format!("m{n}"));
+        assert!(told.contains("type='wait'") && told.contains("<internal-server-error"), "{told}");
+    }
+    world.server_writes(stanza(5, "friar"));
+    assert!(error(&mut world, "m5").contains("type='wait'"));
+    assert_eq!(world.engine.counters().sip_routes.held_off, 1);
+    assert_eq!(world.engine.counters().failing_next_hops, 2);
+    world.advance(Duration::from_secs(1));
+    goes_to(&mut world, 6, "juliet", hop(1));
+    world.assert_quiet();
+}
+
+/// RFC 3261 16.7: a proxy that is not itself out of service should hand on a 503 as a 500. Some hand it on as it is.
+#[test]
+fn what_one_phone_says_of_itself_keeps_from_that_phone_alone() {
+    let mut world = world_of(&[(Transport::Udp, 1)]);
     world.server_writes(stanza(1, "juliet"));
     let (peer, request) = take(&mut world);
-    answer(&mut world, peer, &request, "503 Service Unavailable", "Retry-After: 90 (maintenance);duration=60\r\n");
-    let (peer, request) = take(&mut world);
-    assert_eq!(peer, hop(2));
-    answer(&mut world, peer, &request, "200 OK", "");
-    world.advance(Duration::from_secs(89));
-    world.server_writes(stanza(2, "juliet"));
-    let (peer, request) = take(&mut world);
-    assert_eq!(peer, hop(2));
-    // Not even when there is nobody else.
-    answer(&mut world, peer, &request, "503 Service Unavailable", "Retry-After: 3\r\n");
+    answer(&mut world, peer, &request, "503 Service Unavailable", "Retry-After: 90\r\n");
+    assert!(error(&mut world, "m1").contains("type='wait'"));
+    assert_eq!(world.engine.counters().failing_next_hops, 0);
+    goes_to(&mut world, 2, "nurse", hop(1));
+    world.server_writes(stanza(3, "juliet"));
+    assert!(error(&mut world, "m3").contains("type='wait'"), "she has named a time");
     assert!(world.datagrams.is_empty());
-    let told = error(&mut world, "m2");
-    assert!(told.contains("type='wait'") && told.contains("<internal-server-error"), "{told}");
-    world.server_writes(stanza(3, "nurse"));
-    assert!(error(&mut world, "m3").contains("type='wait'"));
-    assert_eq!(world.engine.counters().sip_routes.held_off, 1);
+    world.advance(Duration::from_secs(89));
+    goes_to(&mut world, 4, "nurse", hop(1));
     world.advance(Duration::from_secs(1));
-    goes_to(&mut world, 4, "juliet", hop(1));
+    goes_to(&mut world, 5, "juliet", hop(1));
+    world.assert_quiet();
+}
+
+#[test]
+fn two_phones_stop_nobody_else_while_others_are_served() {
+    let mut world = world_of(&[(Transport::Udp, 1)]);
+    let refuse = |world: &mut World, n, to| {
+        world.server_writes(stanza(n, to));
+        let (peer, request) = take(world);
+        answer(world, peer, &request, "503 Service Unavailable", "Retry-After: 90\r\n");
+        assert!(error(world, &format!("m{n}")).contains("type='wait'"));
+    };
+    refuse(&mut world, 1, "juliet");
+    goes_to(&mut world, 2, "nurse", hop(1));
+    refuse(&mut world, 3, "paris");
+    goes_to(&mut world, 4, "nurse", hop(1));
+    // The first one is asked again, and says it again.
+    refuse(&mut world, 5, "juliet");
+    // Nobody was served since: now it is the proxy.
+    refuse(&mut world, 6, "paris");
+    world.server_writes(stanza(7, "nurse"));
+    assert!(error(&mut world, "m7").contains("type='wait'"));
+    world.advance(Duration::from_secs(90));
+    goes_to(&mut world, 8, "nurse", hop(1));
+    world.assert_quiet();
+}
+
+/// One that has said it in another hour confirms nothing.
+#[test]
+fn two_phones_at_different_times_are_two_phones() {
+    let mut world = world_of(&[(Transport::Udp, 1)]);
+    for (n, to) in [(1, "juliet"), (2, "paris")] {
+        world.server_writes(stanza(n, to));
+        let (peer, request) = take(&mut world);
+        answer(&mut world, peer, &request, "503 Service Unavailable", "Retry-After: 90\r\n");
+        assert!(error(&mut world, &format!("m{n}")).contains("type='wait'"));
+        world.advance(Duration::from_secs(90));
+    }
+    goes_to(&mut world, 3, "nurse", hop(1));
     world.assert_quiet();
 }
 
@@ -340,12 +405,15 @@ fn credentials_do_not_go_where_nothing_may_go() {
     });
     world.server_writes(stanza(1, "juliet"));
     world.server_writes(stanza(2, "nurse"));
+    world.server_writes(stanza(3, "paris"));
     let (_, first) = take(&mut world);
-    let (_, second) = take(&mut world);
-    answer(&mut world, hop(1), &second, "503 Service Unavailable", "Retry-After: 60\r\n");
-    let (peer, second) = take(&mut world);
-    assert_eq!(peer, hop(2));
-    answer(&mut world, peer, &second, "200 OK", "");
+    let others = [take(&mut world), take(&mut world)];
+    for (peer, request) in others {
+        answer(&mut world, peer, &request, "503 Service Unavailable", "Retry-After: 60\r\n");
+        let (peer, request) = take(&mut world);
+        assert_eq!(peer, hop(2));
+        answer(&mut world, peer, &request, "200 OK", "");
+    }
     let challenge =
         "Proxy-Authenticate: Digest realm=\"sip.example\", nonce=\"n\", algorithm=SHA-256, qop=\"auth\"\r\n";
     answer(&mut world, hop(1), &first, "407 Proxy Authentication Required", challenge);

@@ -74,6 +74,8 @@ struct Open {
 /// A destination URI with a transaction of ours open.
 struct Destination {
     uri: Vec<u8>,
+    /// Of the URI.
+    hash: u64,
     route: RouteId,
     open: usize,
     first: Option<MessageKey>,
@@ -323,7 +325,8 @@ impl Outgoing {
         let row = &mut self.messages[message];
         row.course = self.repeats.course(now, &parts.forms);
         let key = row.destination;
-        let journey = stack.routes.begin(now, self.destinations[key].route).ok_or_else(held_off)?;
+        let Destination { route, hash, .. } = self.destinations[key];
+        let journey = stack.routes.begin(now, route, hash).ok_or_else(held_off)?;
         let keep = self.start(now, message, journey, parts, stack, out)?;
         self.destinations[key].open += 1;
         Ok(keep)
@@ -400,10 +403,10 @@ impl Outgoing {
         }
         let mut text = self.pool.take();
         text.extend_from_slice(uri);
-        let row = Destination { uri: text, route, open: 0, first: None, last: None, count: 0 };
+        let row = Destination { uri: text, hash, route, open: 0, first: None, last: None, count: 0 };
         let key = self.destinations.insert(row);
-        let (hasher, destinations) = (&self.hasher, &self.destinations);
-        self.by_uri.insert_unique(hash, key, |&key| hasher.hash_one(&destinations[key].uri[..]));
+        let destinations = &self.destinations;
+        self.by_uri.insert_unique(hash, key, |&key| destinations[key].hash);
         key
     }
 
@@ -412,8 +415,7 @@ impl Outgoing {
             return;
         }
         if let Some(row) = self.destinations.remove(key) {
-            let hash = self.hasher.hash_one(&row.uri[..]);
-            if let Ok(entry) = self.by_uri.find_entry(hash, |&known| known == key) {
+            if let Ok(entry) = self.by_uri.find_entry(row.hash, |&known| known == key) {
                 entry.remove();
             }
             self.pool.give(row.uri);
@@ -516,7 +518,10 @@ impl Outgoing {
         let own = &self.destinations.get(row.destination)?.uri;
         match self.repeats.judge(now, &stack.routes, journey, own, &parts.forms, course, outcome)? {
             Again::There => Some(stack.routes.stay(now, journey).ok_or_else(held_off)),
-            Again::Along(route) => Some(stack.routes.begin(now, route).ok_or_else(held_off)),
+            Again::Along(route) => {
+                let target = course.target().map_or(own, |target| &target.uri);
+                Some(stack.routes.begin(now, route, self.hasher.hash_one(&target[..])).ok_or_else(held_off))
+            }
         }
     }
 

@@ -5,8 +5,12 @@
 //!        v                                                         |
 //!      good --- no answer, transport error ---> failed --- asked again once in FAILURE_KEPT, or when nobody else is left
 //!        |
-//!        `--- 503 with Retry-After ---> held off, not asked, until that time is over ---> good
+//!        `--- 503 with Retry-After about two destinations ---> held off, not asked, until that time is over ---> good
 //! ```
+//!
+//! Some proxies hand on, against RFC 3261 16.7, what one phone said of itself. So a 503 with Retry-After about one destination
+//! keeps what goes there away, and only one about another destination, without any other answer about others in between, is
+//! the next hop's own.
 //!
 //! A message goes along its route from next hop to next hop, those that have failed lately last. A next hop that stands in
 //! several routes is one.
@@ -129,6 +133,8 @@ pub(crate) struct Journey {
     begun: Instant,
     /// The next hops of the route that it has been sent to, as bits.
     tried: u32,
+    /// Hash of the URI that it goes to.
+    destination: u64,
 }
 
 const _: () = assert!(MOST_NEXT_HOPS <= u32::BITS as usize);
@@ -184,10 +190,21 @@ enum Standing {
     HeldOff(Instant),
 }
 
+/// A next hop has answered 503 with Retry-After about one destination.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Doubt {
+    destination: u64,
+    /// It is not asked about that destination until then.
+    until: Instant,
+    /// It has said something else about another one.
+    others_pass: bool,
+}
+
 #[derive(Debug)]
 struct Hop {
     flow: Flow,
     standing: Standing,
+    doubt: Option<Doubt>,
     /// It takes no connections, as far as is known.
     refused_until: Option<Instant>,
 }
@@ -233,7 +250,7 @@ impl Routes {
     fn hop(&mut self, flow: Flow) -> HopId {
         let known = self.hops.iter().position(|hop| hop.flow == flow);
         let place = known.unwrap_or_else(|| {
-            self.hops.push(Hop { flow, standing: Standing::Good, refused_until: None });
+            self.hops.push(Hop { flow, standing: Standing::Good, doubt: None, refused_until: None });
             self.hops.len() - 1
         });
         HopId(u16::try_from(place).unwrap_or(u16::MAX))
@@ -266,9 +283,9 @@ impl Routes {
         }
     }
 
-    /// The first next hop for a message. `None` while all of them hold us off.
-    pub(crate) fn begin(&mut self, now: Instant, route: RouteId) -> Option<Journey> {
-        let begun = self.choose(now, route, now, 0);
+    /// The first next hop for a message to the destination with this hash. `None` while all of them hold us off.
+    pub(crate) fn begin(&mut self, now: Instant, route: RouteId, destination: u64) -> Option<Journey> {
+        let begun = self.choose(now, route, now, 0, destination);
         if begun.is_none() {
             self.counters.held_off += 1;
         }
@@ -280,7 +297,7 @@ impl Routes {
         if journey.begun + LONGEST_JOURNEY <= now || (self.ending && cause == Cause::Silent) {
             return None;
         }
-        let next = self.choose(now, journey.route, journey.begun, journey.tried)?;
+        let next = self.choose(now, journey.route, journey.begun, journey.tried, journey.destination)?;
         *match cause {
             Cause::Unavailable => &mut self.counters.moved_unavailable,
             Cause::Unreachable => &mut self.counters.moved_unreachable,
@@ -297,11 +314,12 @@ impl Routes {
     /// Where a message goes that is to be sent once more to the next hop that has answered: there, or on, if that one holds us off
     /// meanwhile. `None` where nobody is left.
     pub(crate) fn stay(&mut self, now: Instant, journey: Journey) -> Option<Journey> {
-        let hop = self.hops.get(usize::from(journey.at.0))?;
-        match hop.standing {
-            Standing::HeldOff(until) if now < until => self.choose(now, journey.route, journey.begun, journey.tried),
-            _ => Some(journey),
+        let Journey { route, at, begun, tried, destination } = journey;
+        let hop = self.hops.get(usize::from(at.0))?;
+        if !hop.holds_off(now, destination) {
+            return Some(journey);
         }
+        self.choose(now, route, begun, tried, destination)
     }
 
     /// Whether a message has next hops before it.
@@ -314,17 +332,23 @@ impl Routes {
     }
 
     /// Good ones in their order, then those that have failed, the silent ones last, never those that hold us off.
-    fn choose(&mut self, now: Instant, route: RouteId, begun: Instant, tried: u32) -> Option<Journey> {
+    fn choose(
+        &mut self,
+        now: Instant,
+        route: RouteId,
+        begun: Instant,
+        tried: u32,
+        destination: u64,
+    ) -> Option<Journey> {
         let row = self.rows.get(usize::from(route.0))?;
         let (mut unreachable, mut silent) = (None, None);
         for (bit, &id) in row.hops.iter().enumerate() {
             let Some(hop) = self.hops.get_mut(usize::from(id.0)) else { continue };
-            if tried & 1 << bit != 0 {
+            if tried & 1 << bit != 0 || hop.holds_off(now, destination) {
                 continue;
             }
-            let journey = Journey { route, at: id, begun, tried: tried | 1 << bit };
+            let journey = Journey { route, at: id, begun, tried: tried | 1 << bit, destination };
             match hop.standing {
-                Standing::HeldOff(until) if now < until => {}
                 Standing::Failed { until, silent: true } if now < until => silent = silent.or(Some(journey)),
                 Standing::Failed { until, .. } if now < until => unreachable = unreachable.or(Some(journey)),
                 Standing::Good => return Some(journey),
@@ -382,12 +406,15 @@ impl Routes {
                 if let Some(seconds) = response.head.first(HeaderName::RetryAfter).and_then(retry_after) {
                     let span = Duration::from_secs(seconds.into()).min(LONGEST_HOLD_OFF);
                     if !span.is_zero() {
-                        hop.change(Standing::HeldOff(now + span), NextHopChange::HeldOff(span), &mut self.news);
+                        hop.hold_off(now, span, journey.destination, &mut self.news);
                     }
                 }
                 Verdict::Elsewhere(Cause::Unavailable)
             }
             Outcome::Final(_) => {
+                if let Some(doubt) = &mut hop.doubt {
+                    doubt.others_pass |= doubt.destination != journey.destination;
+                }
                 if matches!(hop.standing, Standing::Failed { .. }) {
                     hop.change(Standing::Good, NextHopChange::Back, &mut self.news);
                 }
@@ -420,6 +447,23 @@ fn is_refused(hop: &Hop, now: Instant) -> bool {
 }
 
 impl Hop {
+    /// Whether nothing may be sent to this destination by this next hop.
+    fn holds_off(&self, now: Instant, destination: u64) -> bool {
+        matches!(self.standing, Standing::HeldOff(until) if now < until)
+            || self.doubt.is_some_and(|doubt| doubt.destination == destination && now < doubt.until)
+    }
+
+    /// It has answered 503 with Retry-After about a destination.
+    fn hold_off(&mut self, now: Instant, span: Duration, destination: u64, news: &mut VecDeque<NextHopNews>) {
+        let confirms = |doubt: Doubt| doubt.destination != destination && now < doubt.until && !doubt.others_pass;
+        if self.doubt.is_some_and(confirms) {
+            self.doubt = None;
+            self.change(Standing::HeldOff(now + span), NextHopChange::HeldOff(span), news);
+        } else {
+            self.doubt = Some(Doubt { destination, until: now + span, others_pass: false });
+        }
+    }
+
     fn change(&mut self, standing: Standing, what: NextHopChange, news: &mut VecDeque<NextHopNews>) {
         self.standing = standing;
         let Flow { transport, peer, .. } = self.flow;

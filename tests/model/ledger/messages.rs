@@ -28,11 +28,30 @@ pub(super) struct Sent {
     life: u32,
     first: Instant,
     peer: SocketAddr,
+    uri: String,
     /// Over which connection.
     connection: Option<u64>,
     times: usize,
     provisional: bool,
     end: Option<End>,
+}
+
+/// A next hop has asked to be left alone, for one destination as far as is known.
+pub(super) struct Doubt {
+    uri: String,
+    until: Instant,
+    /// It has answered otherwise about another one.
+    others_pass: bool,
+}
+
+/// A final answer of a next hop.
+pub(super) struct Heard {
+    peer: SocketAddr,
+    uri: String,
+    status: u16,
+    /// It is to be left alone until then.
+    until: Option<Instant>,
+    now: Instant,
 }
 
 /// How a request of ours has ended.
@@ -77,7 +96,8 @@ impl Ledger {
             }
             return self.see("retransmission");
         }
-        let sent = Sent { n, life, first: now, peer, connection, times: 1, provisional: false, end: None };
+        let to = uri.to_owned();
+        let sent = Sent { n, life, first: now, peer, uri: to, connection, times: 1, provisional: false, end: None };
         self.sent.insert(branch.to_owned(), sent);
         if let Some(other) = self.open.insert(uri.to_owned(), branch.to_owned()) {
             let other = &self.sent[&other];
@@ -88,8 +108,8 @@ impl Ledger {
         let Some((n, row)) = n.and_then(|n| self.messages.get_mut(&n).map(|row| (n, row))) else { return };
         let (pair, place) = (row.pair, row.place);
         let before = row.branch.replace(branch.to_owned());
-        if self.held_off.get(&peer).is_some_and(|until| now < *until) {
-            self.breach(Breach::WrongHop, format!("{branch} to {peer}, which holds us off"));
+        if self.holds_off(peer, uri, now) {
+            self.astray.push((branch.to_owned(), peer, uri.to_owned(), now));
         }
         // Only a refusal may be followed by another try, or silence or a lost connection by one at another next hop.
         if let Some(&Sent { first, peer: tried, end, .. }) = before.as_ref().map(|before| &self.sent[before]) {
@@ -150,9 +170,38 @@ impl Ledger {
             return;
         }
         sent.end = Some(End::Answered(status));
-        if let Some(span) = retry_after {
-            // What else is taken in this turn may have come before.
-            self.holding_off.push((sent.peer, now + span));
+        let until = retry_after.map(|span| now + span);
+        self.heard.push(Heard { peer: sent.peer, uri: sent.uri.clone(), status, until, now });
+    }
+
+    /// Whether nothing may go to a destination by a next hop.
+    fn holds_off(&self, peer: SocketAddr, uri: &str, now: Instant) -> bool {
+        let doubted = self.doubted.get(&peer).filter(|doubt| doubt.uri == uri);
+        [self.held_off.get(&peer), doubted.map(|doubt| &doubt.until)].into_iter().flatten().any(|until| now < *until)
+    }
+
+    /// What is taken in a turn may have come before or behind what leaves in it: wrong is what was so all the time.
+    pub(super) fn hop_turn_ends(&mut self) {
+        for Heard { peer, uri, status, until, now } in std::mem::take(&mut self.heard) {
+            let doubt = self.doubted.get_mut(&peer);
+            match (until, doubt) {
+                (Some(until), Some(doubt)) if doubt.uri != uri && now < doubt.until && !doubt.others_pass => {
+                    self.doubted.remove(&peer);
+                    self.held_off.insert(peer, until);
+                    self.see("next hop held off");
+                }
+                (Some(until), _) => {
+                    self.doubted.insert(peer, Doubt { uri, until, others_pass: false });
+                    self.see("destination held off");
+                }
+                (None, Some(doubt)) if status != 503 => doubt.others_pass |= doubt.uri != uri,
+                (None, _) => {}
+            }
+        }
+        for (branch, peer, uri, now) in std::mem::take(&mut self.astray) {
+            if self.holds_off(peer, &uri, now) {
+                self.breach(Breach::WrongHop, format!("{branch} to {peer}, which holds us off"));
+            }
         }
     }
 

@@ -7,7 +7,7 @@ mod breach;
 mod messages;
 mod requests;
 
-use messages::{Message, Sent};
+use messages::{Doubt, Heard, Message, Sent};
 use requests::Request;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
@@ -26,8 +26,12 @@ pub(crate) struct Ledger {
     open: BTreeMap<String, String>,
     /// Next hops that have asked to be left alone, until when.
     held_off: BTreeMap<SocketAddr, Instant>,
-    /// Those that did so in this turn.
-    holding_off: Vec<(SocketAddr, Instant)>,
+    /// Destinations about which a next hop has said so, and nothing else about others since.
+    doubted: BTreeMap<SocketAddr, Doubt>,
+    /// What next hops have answered in this turn.
+    heard: Vec<Heard>,
+    /// Requests of this turn that went where none may go, as far as was known before it.
+    astray: Vec<(String, SocketAddr, String, Instant)>,
     last_written: BTreeMap<(usize, usize), usize>,
     last_sent: BTreeMap<(usize, usize), usize>,
     last_reached: BTreeMap<(usize, usize), usize>,
@@ -108,7 +112,7 @@ impl Ledger {
 
     /// A turn is over, and all that it has led to is noted.
     pub(crate) fn turn_ends(&mut self) {
-        self.held_off.extend(std::mem::take(&mut self.holding_off));
+        self.hop_turn_ends();
         if let Some(n) = std::mem::take(&mut self.repeated).first() {
             self.breach(Breach::RepetitionUnanswered, format!("request {n}"));
         }
@@ -121,7 +125,9 @@ impl Ledger {
         self.streams += 1;
         self.ping = None;
         self.held_off.clear();
-        self.holding_off.clear();
+        self.doubted.clear();
+        self.heard.clear();
+        self.astray.clear();
         self.open.clear();
         self.repeated.clear();
     }

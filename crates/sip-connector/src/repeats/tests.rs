@@ -27,7 +27,7 @@ impl Stage {
         let peer = "192.0.2.9:5060".parse().unwrap();
         let flow = Flow { transport: Transport::Udp, socket: SocketId(0), peer, stream: None };
         let mut routes = Routes::new(&[Route::to(flow)]);
-        let journey = routes.begin(now, routes.find("sip.example").unwrap()).unwrap();
+        let journey = routes.begin(now, routes.find("sip.example").unwrap(), 1).unwrap();
         let settings = Settings {
             endpoint: sip::endpoint::Settings::new("192.0.2.1"),
             native_numbers: None,
