@@ -1,5 +1,6 @@
 //! What senders do that they should not, and that the others must not notice.
 
+use std::io::ErrorKind;
 use std::net::UdpSocket;
 use std::time::Duration;
 
@@ -9,6 +10,17 @@ use entente_tests::peers::sipp::Request;
 use crate::lab::{ANSWER, with_each_server};
 
 const ROMEO: &str = "sip:romeo@xmpp.example";
+
+/// The length of the next datagram.
+fn receive_from(socket: &UdpSocket, buffer: &mut [u8]) -> usize {
+    loop {
+        match socket.recv(buffer) {
+            // Somebody has stopped this program for a while.
+            Err(error) if error.kind() == ErrorKind::Interrupted => {}
+            received => return received.expect("an answer comes"),
+        }
+    }
+}
 
 with_each_server! {
     #[test]
@@ -42,7 +54,7 @@ with_each_server! {
         let send = || assert_eq!(socket.send(request.as_bytes()).ok(), Some(request.len()));
         let receive = || {
             let mut answer = vec![0; 65_535];
-            let length = socket.recv(&mut answer).expect("an answer comes");
+            let length = receive_from(&socket, &mut answer);
             String::from_utf8_lossy(&answer[..length]).into_owned()
         };
         // Twice before the answer, which is then one, and twice after it.
@@ -114,7 +126,7 @@ with_each_server! {
             );
             assert_eq!(socket.send(request.as_bytes()).ok(), Some(request.len()));
             let mut answer = vec![0; 65_535];
-            let length = socket.recv(&mut answer).expect("an answer comes");
+            let length = receive_from(&socket, &mut answer);
             let answer = String::from_utf8_lossy(&answer[..length]).into_owned();
             assert!(answer.starts_with(&format!("SIP/2.0 {status} ")), "{answer}");
         }

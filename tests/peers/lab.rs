@@ -9,7 +9,7 @@
 use std::time::Duration;
 
 use entente_tests::peers::clock::{PATIENCE, wait_for};
-use entente_tests::peers::kamailio::Carrier;
+use entente_tests::peers::kamailio::{Carrier, Challenge};
 use entente_tests::peers::sipp::{Conversation, Request};
 use entente_tests::peers::{Baresip, Entente, Folder, Kamailio, Sipp, XmppClient, XmppServer};
 use entente_tests::ports::free_port;
@@ -19,7 +19,7 @@ pub(crate) const XMPP: &str = "xmpp.example";
 /// The SIP domain, which is the component.
 pub(crate) const SIP: &str = "sip.example";
 /// How long an answer may take: the answer window of the gateway and its timers, and a busy machine.
-pub(crate) const ANSWER: Duration = Duration::from_secs(15);
+pub(crate) const ANSWER: Duration = PATIENCE;
 
 const SECRET: &str = "a secret of the component";
 const CONFIG: &str = include_str!("servers/entente.toml");
@@ -37,6 +37,8 @@ pub(crate) struct Lab<S> {
     pub(crate) sip_port: u16,
     /// Its configuration, to start it again.
     config: String,
+    /// Its SIP domains.
+    domains: Vec<String>,
 }
 
 /// What a lab has beyond one component and its defaults.
@@ -48,8 +50,8 @@ pub(crate) struct Extras<'e> {
     pub(crate) sip: &'e str,
     /// More of the gateway's configuration.
     pub(crate) config: &'e str,
-    /// What Kamailio wants to know from the gateway; nothing if it is empty.
-    pub(crate) password: &'e str,
+    /// What Kamailio wants to know from the gateway.
+    pub(crate) challenge: Option<Challenge<'e>>,
 }
 
 impl<S: XmppServer> Lab<S> {
@@ -66,7 +68,7 @@ impl<S: XmppServer> Lab<S> {
         let domains = [&[SIP], extras.domains].concat();
         let server = S::start(&folder, XMPP, &domains, SECRET, &XMPP_USERS);
         let kamailio =
-            Kamailio::start_challenging(&folder, &domains, &SIP_USERS, sip_port, Carrier::Udp, extras.password);
+            Kamailio::start_challenging(&folder, &domains, &SIP_USERS, sip_port, Carrier::Udp, extras.challenge);
         let secret = folder.write("component-secret", SECRET);
         let fill = |text: &str, domain: &str| {
             text.replace("@XMPP_DOMAIN@", XMPP)
@@ -80,16 +82,19 @@ impl<S: XmppServer> Lab<S> {
         let own = fill(CONFIG, SIP).replace("[sip]\n", &format!("[sip]\n{}", extras.sip));
         let config = format!("{own}{}{more}{}", fill(COMPONENT, SIP), extras.config);
         let entente = Entente::start(&folder, &config);
-        let lab = Self { entente, server, kamailio, folder, sip_port, config };
+        let names = domains.iter().map(|&domain| domain.to_owned()).collect();
+        let lab = Self { entente, server, kamailio, folder, sip_port, config, domains: names };
         lab.wait_for_components(domains.len());
         lab
     }
 
-    /// Waits until so many components have shown since the server's last start that they know the secret.
+    /// Waits until so many components have shown since the server's last start that they know the secret, and the gateway
+    /// knows it.
     pub(crate) fn wait_for_components(&self, wanted: usize) {
         let up = wait_for(PATIENCE, || {
             assert!(!self.entente.process().has_exited(), "the gateway has ended; its log follows");
-            (self.server.components() >= wanted).then_some(())
+            let stands = |domain: &String| self.entente.is_component(domain);
+            (self.server.components() >= wanted && self.domains.iter().all(stands)).then_some(())
         });
         assert!(up.is_some(), "the gateway does not become a component of {}", S::NAME);
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
+use entente_tests::peers::clock::PATIENCE;
 use entente_tests::peers::kamailio::Carrier;
 use entente_tests::peers::sipp::{Answerer, Request};
 use entente_tests::peers::{Baresip, Ejabberd, Folder, Kamailio, Linphone, Prosody, Sipp, XmppClient};
 use entente_tests::ports::free_port;
 
-const ANSWER: Duration = Duration::from_secs(15);
+const ANSWER: Duration = PATIENCE;
 
 #[test]
 fn two_phones_talk_through_kamailio() {

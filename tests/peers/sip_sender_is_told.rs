@@ -42,8 +42,7 @@ with_each_server! {
 
     #[test]
     fn a_domain_that_is_not_served_is_refused(lab: Lab<_>) {
-        let conversation = lab.alice_sends("sip:somebody@elsewhere.example", "text/plain", "hello", FOREIGN_DOMAIN);
-        assert!(conversation.took < Duration::from_secs(5), "{:?}", conversation.took);
+        lab.alice_sends("sip:somebody@elsewhere.example", "text/plain", "hello", FOREIGN_DOMAIN);
     }
 
     #[test]
@@ -54,7 +53,6 @@ with_each_server! {
         assert_ne!(conversation.answer().start_line(), "SIP/2.0 504 Next Hop Is Silent");
         let warning = conversation.answer().header("Warning").expect("it says why");
         assert!(warning.starts_with("399 "), "{warning}");
-        assert!(conversation.took < Duration::from_secs(5), "{:?}", conversation.took);
 
         lab.server.restart();
         lab.wait_for_components(1);
@@ -70,10 +68,8 @@ with_each_server! {
         let conversation = lab.alice_sends(ROMEO, "text/plain", "do you hear me", 504);
         let warning = conversation.answer().header("Warning").expect("it says why");
         assert!(warning.starts_with("399 ") && warning.contains("delivery unknown"), "{warning}");
-        let sent = conversation.messages.iter().filter(|traced| traced.sent).count();
-        assert!(sent >= 3, "at once, after 0.5 s and after 1.5 s: {sent}");
-        // Before Timer E of the sender reaches T2, so that nothing provisional was needed (RFC 4320 section 4.1).
-        assert!(conversation.took < Duration::from_secs(5), "{:?}", conversation.took);
+        assert!(conversation.took > Duration::from_secs(3), "the server was waited for: {:?}", conversation.took);
+        // Nothing provisional before Timer E of the sender reaches T2 (RFC 4320 section 4.1).
         assert!(conversation.messages.iter().all(|traced| traced.status() != Some(100) || traced.sent));
 
         // It was written and is read in the end, once: "unknown" was the truth.

@@ -12,8 +12,8 @@ use crate::lab::{ANSWER, SIP, with_each_server};
 
 const BOB: &str = "bob@sip.example";
 
-/// Longer than Timer F of the gateway (64 * T1 = 32 s).
-const TIMER_F: Duration = Duration::from_secs(45);
+/// Longer than Timer F of the gateway (64 * T1 = 32 s) on a busy machine.
+const TIMER_F: Duration = Duration::from_secs(120);
 
 fn told(got: &Got) -> (&str, &str) {
     let (kind, condition, _) = got.error.as_ref().expect("an error says what it is");
@@ -65,9 +65,9 @@ with_each_server! {
             let phone = Answerer::start(&lab.folder, status, &[]);
             Sipp::register(&lab.folder, lab.kamailio.port, &format!("sip:{BOB}"), phone.port);
             romeo.send(BOB, status, "hello");
+            phone.expect_message();
             // XMPP says nothing about what went well, and 202 is no receipt.
             romeo.expect_nothing(Duration::from_secs(2));
-            assert!(phone.finish().iter().any(|traced| traced.method() == Some("MESSAGE")), "{status}: it came");
         }
     }
 

@@ -97,7 +97,8 @@ class Client(slixmpp.ClientXMPP):
             ET.fromstring(order["xml"])
             self.send_raw(order["xml"])
         elif order["do"] == "quit":
-            self.disconnect()
+            # Offline only when the server knows it too.
+            self.disconnect(wait=60)
         else:
             raise ValueError(f"unknown order {order!r}")
 

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::clock::{self, PATIENCE};
 use super::folder::Folder;
 use super::process::{Process, Program};
-use super::sipwire::Traced;
+use super::sipwire::{Traced, without_retransmissions};
 use crate::ports::{free_port, free_ports};
 
 const BARESIP: Program = Program { path: "/usr/bin/baresip", package: "baresip-core" };
@@ -133,7 +133,7 @@ impl Baresip {
         found.unwrap_or_else(|| panic!("{} waited {span:?} for {what}", self.aor))
     }
 
-    /// How many MESSAGE requests it has got so far, retransmissions included.
+    /// How many MESSAGE requests it has got so far.
     pub fn messages_got(&self) -> usize {
         self.trace().iter().filter(|traced| !traced.sent && traced.method() == Some("MESSAGE")).count()
     }
@@ -148,9 +148,9 @@ impl Baresip {
         self.process.stop();
     }
 
-    /// Everything it has sent and got.
+    /// Everything it has sent and got, each message once.
     pub fn trace(&self) -> Vec<Traced> {
-        read_trace(&self.process.log(), self.port)
+        without_retransmissions(read_trace(&self.process.log(), self.port))
     }
 
     /// One command and its answer: a netstring holding JSON, both ways.

@@ -19,6 +19,8 @@ impl Entente {
         let config = folder.write("gateway.toml", config);
         let mut command = Self::command();
         command.args(["run", "--config"]).arg(config).current_dir(folder.path());
+        // As patient with its server as it can be: the server of a busy machine may take more than the usual two seconds.
+        command.env("ENTENTE_ANSWERS__WINDOW", "3.2s");
         Self { process: Process::start("entente", command, &folder.join("entente.log")) }
     }
 
@@ -30,6 +32,14 @@ impl Entente {
     /// All it has logged so far.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// Whether it knows that it is the component for this domain, which its server knows before.
+    pub fn is_component(&self, domain: &str) -> bool {
+        let log = self.log();
+        let of_domain =
+            |line: &&str| line.contains("component stream ") && line.contains(&format!("domain=\"{domain}\""));
+        log.lines().rfind(of_domain).is_some_and(|line| line.contains("component stream up"))
     }
 
     /// The process, for signals.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::clock::{PATIENCE, wait_for};
 use super::folder::Folder;
-use super::process::{Process, Program, print_tail};
+use super::process::{Process, Program, print_tail, wait_for_socket};
 use super::terminal::Terminal;
 
 const FINCH: Program = Program { path: "/usr/bin/finch", package: "finch" };
@@ -48,12 +48,14 @@ impl Finch {
         let mut command = DBUS_DAEMON.command();
         command.arg("--nofork").arg("--config-file").arg(config);
         let bus_process = Process::start("dbus-daemon", command, &folder.join(&format!("{name}.bus.log")));
-        wait_for(PATIENCE, || socket.exists().then_some(())).expect("the bus opens its socket");
+        wait_for_socket(&socket);
         let bus = format!("unix:path={}", socket.display());
 
         let mut command = DBUS_MONITOR.command();
         command.args(["--address", &bus, "type='signal',interface='im.pidgin.purple.PurpleInterface'"]);
-        let monitor = Process::start("dbus-monitor", command, &folder.join(&format!("{name}.signals")));
+        let mut monitor = Process::start("dbus-monitor", command, &folder.join(&format!("{name}.signals")));
+        // Who becomes a monitor gives up its name.
+        monitor.wait_for_log("member=NameLost");
 
         let home = folder.make(&name);
         folder.write(&format!("{name}/purple/prefs.xml"), PREFERENCES);
@@ -126,7 +128,7 @@ impl Finch {
 
     fn try_call(&self, function: &str, arguments: &[&str]) -> Option<i32> {
         let mut command = Command::new(DBUS_SEND.path());
-        command.args(["--print-reply", "--reply-timeout=20000", &format!("--bus={}", self.bus)]);
+        command.args(["--print-reply", "--reply-timeout=60000", &format!("--bus={}", self.bus)]);
         command.args([&format!("--dest={SERVICE}"), "/im/pidgin/purple/PurpleObject"]);
         command.arg(format!("im.pidgin.purple.PurpleInterface.{function}")).args(arguments);
         let output = command.output().expect("dbus-send can be run");

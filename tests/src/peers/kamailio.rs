@@ -19,6 +19,15 @@ pub enum Carrier {
     Tcp,
 }
 
+/// What the gateway is asked for.
+#[derive(Clone, Copy, Debug)]
+pub struct Challenge<'c> {
+    /// Its password in the realm `sip.example`.
+    pub password: &'c str,
+    /// How long a nonce is good, each count of it once.
+    pub nonce_seconds: u32,
+}
+
 /// A running Kamailio.
 #[derive(Debug)]
 pub struct Kamailio {
@@ -36,24 +45,25 @@ impl Kamailio {
     ///
     /// A user of `users` who has not registered is offline (480), anyone else is unknown (404). Nobody is asked for a password.
     pub fn start(folder: &Folder, domains: &[&str], users: &[&str], gateway_port: u16, carrier: Carrier) -> Self {
-        Self::start_challenging(folder, domains, users, gateway_port, carrier, "")
+        Self::start_challenging(folder, domains, users, gateway_port, carrier, None)
     }
 
-    /// The same, but the gateway has to know this `password` of the realm `sip.example`, unless it is empty. A nonce is good for
-    /// three seconds, and each count of it once.
+    /// The same, but the gateway has to say who it is, if there is a challenge.
     pub fn start_challenging(
         folder: &Folder,
         domains: &[&str],
         users: &[&str],
         gateway_port: u16,
         carrier: Carrier,
-        password: &str,
+        challenge: Option<Challenge<'_>>,
     ) -> Self {
-        let challenge = if password.is_empty() { "" } else { "#!define CHALLENGE" };
+        let defined = if challenge.is_some() { "#!define CHALLENGE" } else { "" };
+        let Challenge { password, nonce_seconds } = challenge.unwrap_or(Challenge { password: "", nonce_seconds: 1 });
         Self::start_as(folder, domains, users, |config| {
             config
-                .replace("@CHALLENGE@", challenge)
+                .replace("@CHALLENGE@", defined)
                 .replace("@PASSWORD@", password)
+                .replace("@NONCE_SECONDS@", &nonce_seconds.to_string())
                 .replace("@GATEWAY_PORT@", &gateway_port.to_string())
                 .replace("@GATEWAY_TRANSPORT@", if carrier == Carrier::Udp { "udp" } else { "tcp" })
         })

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::Write as _;
+use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -136,15 +137,19 @@ impl Process {
         let _ = kill(self.pid(), Signal::SIGTERM);
     }
 
-    /// Asks it to end, waits a little, then ends what is left of its group.
+    /// Asks it to end, waits until it has, then ends what is left of its group.
     pub fn stop(&mut self) {
+        self.stop_within(clock::PATIENCE);
+    }
+
+    fn stop_within(&mut self, span: Duration) {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
         self.ask_to_end();
         // Lets a stopped one act on the SIGTERM; fails if it has ended already, as does the SIGKILL.
         let _ = killpg(self.pid(), Signal::SIGCONT);
-        let _ = clock::wait_for(Duration::from_secs(3), || self.has_exited().then_some(()));
+        let _ = clock::wait_for(span, || self.has_exited().then_some(()));
         let _ = killpg(self.pid(), Signal::SIGKILL);
         let _ = self.child.wait();
     }
@@ -152,7 +157,8 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        self.stop();
+        // Nobody asks any more how it ends.
+        self.stop_within(Duration::from_secs(3));
         if std::thread::panicking() {
             print_tail(&self.name, &self.log());
         }
@@ -171,6 +177,13 @@ pub fn print_tail(name: &str, log: &str) {
     // eprint! is what the test harness captures per test.
     eprint!("{text}");
     let _ = std::io::stderr().flush();
+}
+
+/// Waits until somebody takes connections at this path.
+pub fn wait_for_socket(path: &Path) {
+    // A file is there before anybody listens.
+    let open = clock::wait_for(clock::PATIENCE, || UnixStream::connect(path).ok());
+    assert!(open.is_some(), "nobody listens at {}", path.display());
 }
 
 /// A file as text, empty where it does not exist yet.

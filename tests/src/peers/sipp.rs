@@ -7,7 +7,7 @@ use super::clock::{self, PATIENCE};
 use super::folder::Folder;
 use super::kamailio::Carrier;
 use super::process::{Process, Program, print_tail, read_lossy};
-use super::sipwire::Traced;
+use super::sipwire::{Traced, without_retransmissions};
 use crate::ports::free_port;
 
 const SIPP: Program = Program { path: "/usr/bin/sipp", package: "sip-tester" };
@@ -50,7 +50,7 @@ impl Request<'_> {
 /// A finished run.
 #[derive(Debug)]
 pub struct Conversation {
-    /// Every message that crossed the wire, in order.
+    /// Every message that crossed the wire, each once, in order.
     pub messages: Vec<Traced>,
     /// From the start of SIPp to its end.
     pub took: Duration,
@@ -90,7 +90,7 @@ pub struct Sipp;
 impl Sipp {
     /// Sends `request` to `port` from a port of its own and waits for the final answer, with retransmissions as RFC 3261 wants them.
     ///
-    /// Panics with the whole trace unless there was exactly one final answer, with this status.
+    /// Panics with the whole trace unless there was exactly one final answer, sent once or again and again, with this status.
     pub fn send(folder: &Folder, port: u16, carrier: Carrier, request: &Request<'_>, status: u16) -> Conversation {
         let scenario = request.scenario(status);
         let conversation = Self::run(folder, port, free_port(), carrier, &scenario);
@@ -140,9 +140,9 @@ impl Sipp {
         files.add_to(&mut command, own, own_port, carrier);
         command.args(["-m", "1"]);
         // Longer than Timer F, so that a missing answer shows as what it is.
-        command.args(["-timeout", "40s", "-timeout_error"]);
+        command.args(["-timeout", "60s", "-timeout_error"]);
         let mut process = Process::start("sipp", command, &files.log);
-        let (_, took) = clock::timed(|| process.wait(Duration::from_secs(45)));
+        let (_, took) = clock::timed(|| process.wait(2 * PATIENCE));
         Conversation { messages: read_trace(&files.messages), took, errors: read_lossy(&files.errors) }
     }
 }
@@ -173,6 +173,12 @@ impl Answerer {
         });
         assert!(bound.is_some() && !process.has_exited(), "SIPp does not listen on port {port}");
         Self { process, files, port }
+    }
+
+    /// Waits until it has got a MESSAGE.
+    pub fn expect_message(&self) {
+        let got = || read_trace(&self.files.messages).iter().any(|traced| traced.method() == Some("MESSAGE"));
+        assert!(clock::wait_for(PATIENCE, || got().then_some(())).is_some(), "no MESSAGE comes");
     }
 
     /// Everything it has got and sent so far; its trace is complete only once it has ended, so this ends it.
@@ -223,14 +229,16 @@ fn read_trace(path: &Path) -> Vec<Traced> {
     let bytes = std::fs::read(path).unwrap_or_default();
     let text = String::from_utf8_lossy(&bytes);
     let rule = "-----------------------------------------------";
-    text.split(rule)
+    let trace = text
+        .split(rule)
         .filter_map(|block| {
             let (_, block) = block.split_once('\n')?;
             let (title, message) = block.split_once("\n\n")?;
             let sent = title.contains("message sent");
             (sent || title.contains("message received")).then(|| Traced { sent, text: cut(title, message) })
         })
-        .collect()
+        .collect();
+    without_retransmissions(trace)
 }
 
 /// The message without the line end that the trace adds: the title says how many bytes it has.

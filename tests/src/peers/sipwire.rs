@@ -43,6 +43,18 @@ impl Traced {
     }
 }
 
+/// A trace without what had been sent or got before, octet for octet: retransmissions, of which there may be any number where
+/// the machine is busy.
+pub fn without_retransmissions(trace: Vec<Traced>) -> Vec<Traced> {
+    let mut once: Vec<Traced> = Vec::with_capacity(trace.len());
+    for traced in trace {
+        if !once.iter().any(|before| before.sent == traced.sent && before.text == traced.text) {
+            once.push(traced);
+        }
+    }
+    once
+}
+
 /// Who is meant by a URI, in angle brackets or not: what comes before its parameters, of which one names a device (RFC 5627).
 pub fn user_of(uri: &str) -> &str {
     let uri = uri.trim_start_matches('<').trim_end_matches('>');

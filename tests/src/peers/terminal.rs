@@ -4,9 +4,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
-use super::clock::{PATIENCE, wait_for};
+use super::clock::wait_for;
 use super::folder::Folder;
-use super::process::{Process, Program};
+use super::process::{Process, Program, wait_for_socket};
 
 const TMUX: Program = Program { path: "/usr/bin/tmux", package: "tmux" };
 const SESSION: &str = "program";
@@ -28,7 +28,7 @@ impl Terminal {
         command.env("LC_ALL", "C.UTF-8").env_remove("TMUX").envs(variables.iter().copied());
         let process = Process::start("tmux", command, &folder.join(&format!("{name}.tmux.log")));
         let terminal = Self { _process: process, socket };
-        wait_for(PATIENCE, || terminal.socket.exists().then_some(())).expect("tmux opens its socket");
+        wait_for_socket(&terminal.socket);
         let size = ["new-session", "-d", "-s", SESSION, "-x", "200", "-y", "50"];
         let started = terminal.tmux(&[size.as_slice(), program].concat());
         assert!(started.is_some(), "tmux does not start {name}");
@@ -65,7 +65,8 @@ impl Terminal {
     /// What a command to the terminal prints, `None` if it fails.
     fn tmux(&self, arguments: &[&str]) -> Option<String> {
         let mut command = Command::new(TMUX.path());
-        let output = command.args(["-u", "-S"]).arg(&self.socket).args(arguments).env_remove("TMUX").output();
+        // -N: never a server of its own, which nobody would end.
+        let output = command.args(["-N", "-u", "-S"]).arg(&self.socket).args(arguments).env_remove("TMUX").output();
         let output = output.expect("tmux can be run");
         output.status.success().then(|| String::from_utf8_lossy(&output.stdout).into_owned())
     }
