@@ -1,6 +1,6 @@
 //! The tables in a folder, kept by fjall.
 
-use super::{Backend, DEAD, Damage, Failed, META, OpenError, QUEUE, damage, files};
+use super::{Backend, DEAD, Damage, Failed, META, OpenError, QUEUE, UNREADABLE, damage, files};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use turn::{Batch, Query, StoreFailure, StoredRow, TableId};
 
 /// The tables and what fjall calls them.
-const TABLES: [(TableId, &str); 3] = [(META, "meta"), (QUEUE, "queue"), (DEAD, "dead")];
+const TABLES: [(TableId, &str); 4] = [(META, "meta"), (QUEUE, "queue"), (DEAD, "dead"), (UNREADABLE, "unreadable")];
 /// Octets of a table that are kept in memory before they are sorted into files of their own. The journal that is read at the
 /// start, 64 MB at most by fjall's own measure, is not that of one table alone.
 const MEMTABLE: u64 = 16 << 20;
@@ -189,8 +189,8 @@ impl Tables {
         let table = |(_, name): (TableId, &str)| {
             database.keyspace(name, || KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE)).map_err(told)
         };
-        let [meta, queue, dead] = TABLES.map(table);
-        let tables = [meta?, queue?, dead?];
+        let [meta, queue, dead, unreadable] = TABLES.map(table);
+        let tables = [meta?, queue?, dead?, unreadable?];
         Ok(Self { database, tables, folder: folder.to_owned() })
     }
 

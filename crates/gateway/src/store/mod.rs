@@ -39,6 +39,8 @@ pub const META: TableId = TableId(0);
 pub const QUEUE: TableId = TableId(1);
 /// Messages that were given up, until they have been handed over.
 pub const DEAD: TableId = TableId(2);
+/// Messages that could not be read, for people to look at.
+pub const UNREADABLE: TableId = TableId(3);
 
 /// The octets that were drawn when the store was made.
 pub type LastingSecret = [u8; 16];
