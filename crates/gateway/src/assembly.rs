@@ -289,6 +289,10 @@ impl Hosted for Engine {
         Engine::reconfigure(self, settings.clone());
     }
 
+    fn drop_entries(&mut self, keys: &[Vec<u8>]) -> Vec<bool> {
+        keys.iter().map(|key| Engine::drop_entries(self, &[key]) > 0).collect()
+    }
+
     fn measure(&self, metrics: &mut Metrics) {
         crate::measures::measure(&self.counters(), metrics);
     }

@@ -9,8 +9,10 @@ use gateway::assembly;
 use gateway::config::{self, Config, Log, LogFormat, Overrides};
 use gateway::driver::{self, Ended};
 use gateway::program::{self, Reloader, Surroundings};
+use gateway::queue::{self, EntryId, Exit, Filter, Form};
 use gateway::sandbox::{self, NewUser, Options, SandboxError};
 use gateway::telemetry;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -18,7 +20,7 @@ use std::process::ExitCode;
 const WRONG_USE: u8 = 64;
 /// Something outside is not as the configuration says: an address is taken, a name unknown (EX_UNAVAILABLE).
 const UNAVAILABLE: u8 = 69;
-/// The gateway ended while something was open.
+/// The gateway ended while something was open, or an entry was not there.
 const UNFINISHED: u8 = 1;
 
 /// A gateway between XMPP and SIP instant messaging.
@@ -38,6 +40,8 @@ enum Command {
     Check(Configured),
     /// Runs an XMPP domain, a SIP domain and the gateway between them on this machine, to try it out or to test against.
     Sandbox(Sandbox),
+    /// Looks at the messages that are kept, whether or not the gateway runs.
+    Queue(Queue),
 }
 
 #[derive(Args)]
@@ -87,6 +91,61 @@ struct Sandbox {
     log_level: String,
 }
 
+#[derive(Args)]
+struct Queue {
+    #[command(subcommand)]
+    command: QueueCommand,
+    /// The configuration: its journal.folder is looked into.
+    #[arg(long, value_name = "FILE", default_value = "gateway.toml", global = true)]
+    config: PathBuf,
+}
+
+#[derive(Subcommand)]
+enum QueueCommand {
+    /// One line for each entry: its name, where it stands, when it came, until when it is kept, its size, who wrote it to whom,
+    /// and why it was kept.
+    List {
+        /// Only what this address, or whoever of this domain, wrote.
+        #[arg(long, value_name = "ADDRESS")]
+        from: Option<String>,
+        /// Only what is for this address, or for whoever of this domain.
+        #[arg(long, value_name = "ADDRESS")]
+        to: Option<String>,
+        /// Writes JSON, one object per line, in place of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Everything of one entry, with what it says.
+    Show {
+        /// Its name, as the list has it.
+        id: EntryId,
+        /// Writes the bytes of its content, as they came, and nothing else.
+        #[arg(long, conflicts_with = "json")]
+        raw: bool,
+        /// Writes JSON, with the content in base64, in place of text.
+        #[arg(long)]
+        json: bool,
+    },
+    /// Forgets entries: they will not be delivered, and nobody is told.
+    Drop {
+        /// Their names, as the list has them.
+        #[arg(required = true)]
+        ids: Vec<EntryId>,
+    },
+}
+
+impl From<QueueCommand> for queue::Command {
+    fn from(command: QueueCommand) -> Self {
+        match command {
+            QueueCommand::List { from, to, json } => Self::List { filter: Filter { from, to }, json },
+            QueueCommand::Show { id, raw: true, .. } => Self::Show { id, form: Form::Raw },
+            QueueCommand::Show { id, json: true, .. } => Self::Show { id, form: Form::Json },
+            QueueCommand::Show { id, .. } => Self::Show { id, form: Form::Text },
+            QueueCommand::Drop { ids } => Self::Drop { ids },
+        }
+    }
+}
+
 fn port_base(text: &str) -> Result<u16, String> {
     let ports = sandbox::PORTS;
     let base = text.parse().ok().filter(|base| ports.contains(base));
@@ -134,6 +193,31 @@ fn main() -> ExitCode {
                 if wrong_user { WRONG_USE.into() } else { ExitCode::FAILURE }
             }
         },
+        Command::Queue(arguments) => look(arguments),
+    }
+}
+
+fn look(arguments: Queue) -> ExitCode {
+    let folder = match config::journal_folder(&arguments.config) {
+        Ok(Some(folder)) => folder,
+        Ok(None) => {
+            eprintln!("{}: journal.folder is not set: nothing is kept", arguments.config.display());
+            return WRONG_USE.into();
+        }
+        Err(errors) => {
+            eprintln!("{errors}");
+            return WRONG_USE.into();
+        }
+    };
+    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
+    match queue::run(&folder, arguments.command.into(), &mut out, &mut err) {
+        Ok(Exit::Done) => ExitCode::SUCCESS,
+        Ok(Exit::Missing) => UNFINISHED.into(),
+        Err(error) => {
+            // Nowhere to say that nothing can be said.
+            let _ = writeln!(err, "{error}");
+            UNAVAILABLE.into()
+        }
     }
 }
 
@@ -150,14 +234,21 @@ fn run(config: Config, configured: Configured) -> anyhow::Result<Ended> {
     for warning in &config.warnings {
         tracing::warn!("{warning}");
     }
-    let Surroundings { next_hops, wiring, names, admin } = program::prepare(&config)?;
-    let engine = Engine::new(assembly::engine_settings(&config, &next_hops), seed()?, driver::now());
+    let Surroundings { next_hops, mut wiring, names, admin, journal } = program::prepare(&config)?;
+    let settings = assembly::engine_settings(&config, &next_hops);
+    let (engine, questions) = match journal {
+        Some(kept) => {
+            let (engine, questions) = kept.take_up(settings, seed()?, &mut wiring)?;
+            (engine, Some(questions))
+        }
+        None => (Engine::new(settings, seed()?, driver::now()), None),
+    };
     let version = env!("CARGO_PKG_VERSION");
     let listen: Vec<String> = config.sip.listen.iter().map(ToString::to_string).collect();
     tracing::info!(version, ?listen, next_hops = ?next_hops.peers(), "entente runs");
     let overrides = configured.overrides();
     let reloader = Reloader { path: configured.config, overrides, config, next_hops, levels };
-    let ended = program::run(vec![(Box::new(engine), wiring)], names, admin, reloader)?;
+    let ended = program::run(vec![(Box::new(engine), wiring)], names, admin, questions, reloader)?;
     tracing::info!(?ended, "entente ends");
     Ok(ended)
 }

@@ -2,16 +2,19 @@
 //! let it read its configuration again, and the admin interface looks on.
 
 use crate::config::{self, Config, ConfigErrors, Listen, Overrides, Reread};
-use crate::driver::{Control, Driver, Ended, Hosted, Socket, Wiring};
+use crate::driver::{self, Control, Driver, Ended, Hosted, Socket, Wiring};
 use crate::manager::{Manager, News};
 use crate::net::{self, Names};
 use crate::next_hops::{self, NextHops, NowhereToSend};
+use crate::queue::{self, Door};
+use crate::store::{self, OpenError, TurnLog};
 use crate::telemetry::Levels;
 use crate::{admin, assembly};
+use engine::Engine;
 use sip::transaction::Transport;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -37,6 +40,17 @@ pub enum StartError {
     /// Requests to SIP users have nowhere to go.
     #[error(transparent)]
     NextHop(#[from] NowhereToSend),
+    /// The journal cannot be had.
+    #[error("journal.folder: {0}")]
+    Store(#[from] OpenError),
+    /// What stands beside the journal in its folder cannot be used.
+    #[error("journal.folder: {}: {error}", path.display())]
+    Folder {
+        /// What it is.
+        path: PathBuf,
+        /// What the system said.
+        error: io::Error,
+    },
     /// The system refused something that every program needs.
     #[error(transparent)]
     System(#[from] io::Error),
@@ -52,9 +66,64 @@ pub struct Surroundings {
     pub names: Arc<Names>,
     /// The listener of `admin.listen`.
     pub admin: Option<std::net::TcpListener>,
+    /// What is in `journal.folder`.
+    pub journal: Option<Kept>,
 }
 
-/// Binds every socket and looks up the next hops.
+/// What an engine has from earlier runs, and what it goes on with.
+pub struct Kept {
+    /// The tables.
+    pub store: store::Opened,
+    /// The log of the turns.
+    pub turn_log: TurnLog,
+    /// What was in it.
+    pub turns: Vec<u8>,
+    /// Where questions about the messages come in.
+    pub door: Door,
+}
+
+impl Kept {
+    fn open(folder: &Path) -> Result<Self, StartError> {
+        let store = store::open(folder)?;
+        // The folder is ours from here on.
+        let told = |error| StartError::Folder { path: folder.to_owned(), error };
+        let (turn_log, turns) = TurnLog::open(folder).map_err(told)?;
+        Ok(Self { store, turn_log, turns, door: Door::open(folder).map_err(told)? })
+    }
+
+    /// An engine that goes on where the one before it has ended, wired to its store; and where it is asked about its messages.
+    pub fn take_up(
+        self,
+        settings: engine::Settings,
+        seed: turn::Seed,
+        wiring: &mut Wiring,
+    ) -> Result<(Engine, Questions), StartError> {
+        let Self { store, turn_log, turns, door } = self;
+        let now = driver::now();
+        let mut engine = Engine::with_lasting(settings, seed, store.secret(), now);
+        let mut unreadable = None;
+        engine.restore(now, store.rows().map_while(|row| row.map_err(|error| unreadable = Some(error)).ok()));
+        if let Some(error) = unreadable {
+            return Err(error.into());
+        }
+        let answers = engine.restore_turn_log(now, &turns);
+        let entries = engine.counters().journal.map_or(0, |counters| counters.entries);
+        tracing::info!(entries, ?answers, "the journal is open");
+        let store = store.run()?;
+        let questions = Questions { door, shelf: Arc::new(store.reader()) };
+        wiring.store = Some(store);
+        wiring.turn_log = Some(turn_log);
+        Ok((engine, questions))
+    }
+}
+
+/// Where questions about messages come in, and what they are about.
+pub struct Questions {
+    door: Door,
+    shelf: Arc<store::Reader>,
+}
+
+/// Binds every socket, looks up the next hops, and opens the journal.
 pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
     let mut wiring = Wiring::new("engine");
     for &Listen { transport, address } in &config.sip.listen {
@@ -78,7 +147,8 @@ pub fn prepare(config: &Config) -> Result<Surroundings, StartError> {
     let names = Arc::new(Names::new());
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let next_hops = runtime.block_on(next_hops::look_up(config, &names))?;
-    Ok(Surroundings { next_hops, wiring, names, admin })
+    let journal = config.journal.folder.as_deref().map(Kept::open).transpose()?;
+    Ok(Surroundings { next_hops, wiring, names, admin, journal })
 }
 
 /// What is needed to read the configuration again.
@@ -138,9 +208,12 @@ pub fn run(
     parts: Vec<(Box<dyn Hosted>, Wiring)>,
     names: Arc<Names>,
     admin: Option<std::net::TcpListener>,
+    questions: Option<Questions>,
     reloader: Reloader,
 ) -> io::Result<Ended> {
     let (driver, controls) = Driver::new(parts, names);
+    let asked = questions.as_ref().map(|Questions { door, shelf }| io::Result::Ok((door.listener()?, shelf.clone())));
+    let asked = asked.transpose()?;
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // Handlers stand before the first turn.
     let signals = {
@@ -162,10 +235,21 @@ pub fn run(
                     }
                 });
             }
+            if let Some((listener, shelf)) = asked {
+                let answering = queue::serve(listener, shelf, controls.clone());
+                tokio::spawn(async {
+                    if let Err(error) = answering.await {
+                        tracing::error!(%error, "questions about the journal are not answered any more");
+                    }
+                });
+            }
             obey_signals(signals, &controls, manager, reloader).await;
         });
     })?;
-    driver.run()
+    let ended = driver.run();
+    // From here on nobody answers.
+    drop(questions);
+    ended
 }
 
 struct Signals {

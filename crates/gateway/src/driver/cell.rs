@@ -169,6 +169,12 @@ impl Cell {
         self.machine.reconfigure(settings);
     }
 
+    /// Lets the machine drop what it keeps; what it orders for that is carried out in the next turn.
+    pub(super) fn drop_entries(&mut self, keys: &[Vec<u8>]) -> Vec<bool> {
+        self.touched = true;
+        self.machine.drop_entries(keys)
+    }
+
     /// A machine whose store is full can do everything that needs no store, and says so to whom it refuses.
     pub(super) fn is_ready(&self) -> bool {
         let broken = self.store.as_ref().is_some_and(|store| store.failure() == Some(StoreFailure::Broken));

@@ -40,6 +40,11 @@ pub trait Hosted: turn::Machine + Send {
     /// Takes other settings. Called between two turns.
     fn reconfigure(&mut self, _settings: &engine::Settings) {}
 
+    /// Drops the entries with these keys from what it keeps, and tells of each whether there was one. Called between two turns.
+    fn drop_entries(&mut self, keys: &[Vec<u8>]) -> Vec<bool> {
+        vec![false; keys.len()]
+    }
+
     /// Adds the machine's own counters.
     fn measure(&self, _metrics: &mut Metrics) {}
 }
@@ -55,6 +60,8 @@ pub enum Control {
     Report(oneshot::Sender<Report>),
     /// Give the machines other settings, between two turns, and tell when they have them.
     Reconfigure(Box<engine::Settings>, oneshot::Sender<()>),
+    /// Drop the entries with these keys from the journal, between two turns, and tell of each whether there was one.
+    DropEntries(Vec<Vec<u8>>, oneshot::Sender<Vec<bool>>),
 }
 
 /// How a driver and its machines are.
@@ -206,6 +213,15 @@ impl Running {
                 }
                 // As above.
                 let _ = done.send(());
+            }
+            Control::DropEntries(keys, done) => {
+                let mut dropped = vec![false; keys.len()];
+                for cell in &mut self.cells {
+                    let some = cell.drop_entries(&keys);
+                    dropped.iter_mut().zip(some).for_each(|(dropped, some)| *dropped |= some);
+                }
+                // As above.
+                let _ = done.send(dropped);
             }
         }
         None

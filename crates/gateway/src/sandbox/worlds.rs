@@ -51,7 +51,7 @@ pub(super) fn build(plan: &Plan, accounts: &[Account], wire: bool, minter: &Mint
     sip_wiring.tap = tap();
 
     let config = config::parse(&plan.gateway_toml(&secret))?;
-    let Surroundings { next_hops, wiring, names, admin } = program::prepare(&config)?;
+    let Surroundings { next_hops, wiring, names, admin, .. } = program::prepare(&config)?;
     let seed = minter.derive("engine").mint().to_le_bytes();
     let engine = Engine::new(assembly::engine_settings(&config, &next_hops), seed, started.0);
 
