@@ -155,6 +155,9 @@ fn mirror_command(options: &Options) -> Result<Command> {
         address(options.sip_listen),
         address(options.xmpp_listen),
     ]);
+    if options.gateway.mirror_barrier {
+        command.arg("barrier");
+    }
     if let Some(fault) = options.gateway.mirror_fault {
         command.arg(format!("{fault:?}").to_lowercase());
     }

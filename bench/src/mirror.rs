@@ -1,7 +1,8 @@
 //! A stand-in for a gateway that copies messages across and parses next to nothing: what the generator itself can do, and,
 //! with a fault, proof that it notices one.
 //!
-//! It answers 200 to a MESSAGE at once, which a gateway must not. Domains are fixed: `sip.test`, `xmpp.test`.
+//! It answers 200 to a MESSAGE at once, which a gateway must not, or, with a barrier, after two pings to its own domain have
+//! come back: what waiting for the truth costs whoever does nothing else. Domains are fixed: `sip.test`, `xmpp.test`.
 
 use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream, UdpSocket};
@@ -18,6 +19,9 @@ use crate::options::MirrorFault;
 use crate::sip_text::Message;
 use crate::xml_scan::{Piece, Scanner, StartTag};
 
+const PING: &[u8] = b"<iq type='get' id='m' from='sip.test' to='sip.test'><ping xmlns='urn:xmpp:ping'/></iq>";
+/// How an iq begins, of which only pings come back.
+const IQ: &[u8] = b"<iq ";
 /// Every so many messages one is treated wrongly.
 const FAULT_EVERY: u64 = 10;
 const PER_TURN: usize = 64;
@@ -27,19 +31,53 @@ struct Mirror {
     phones: SocketAddr,
     link: Link,
     scanner: Scanner,
+    barrier: Option<Barrier>,
     fault: Option<MirrorFault>,
     count: u64,
     /// A stanza and a request kept to be sent after the next one.
     kept: [Option<Vec<u8>>; 2],
 }
 
-/// Arguments: own SIP address, the user agents', the XMPP server's, a fault.
+/// Answers that wait for pings to come back. One ping is under way at a time, for all that was written before it.
+#[derive(Default)]
+struct Barrier {
+    /// By the returns their stanza still needs: one; two; two of a ping that has not left.
+    waiting: [Answers; 3],
+    pinged: bool,
+}
+
+type Answers = Vec<(SocketAddr, Vec<u8>)>;
+
+impl Barrier {
+    /// Whether a ping is to leave behind what was written.
+    fn wants_ping(&mut self) -> bool {
+        let wanted = !self.pinged && self.waiting.iter().any(|answers| !answers.is_empty());
+        if wanted {
+            self.pinged = true;
+            // Nothing can wait for two returns when no ping is under way.
+            self.waiting.swap(1, 2);
+        }
+        wanted
+    }
+
+    /// A ping is back; what is answered now.
+    fn on_return(&mut self) -> Answers {
+        self.pinged = false;
+        let proven = std::mem::take(&mut self.waiting[0]);
+        self.waiting.swap(0, 1);
+        proven
+    }
+}
+
+/// Arguments: own SIP address, the user agents', the XMPP server's; `barrier`; a fault.
 pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
     let mut address = |name: &str| -> Result<SocketAddr> {
         arguments.next().context("an address is missing")?.parse().with_context(|| format!("{name} is not an address"))
     };
     let (own, phones, server) = (address("own")?, address("phones")?, address("server")?);
-    let fault = arguments.next().and_then(|name| MirrorFault::from_str(&name, true).ok());
+    let words: Vec<String> = arguments.collect();
+    let barrier = words.iter().any(|word| word == "barrier").then(Barrier::default);
+    let fault = words.iter().find_map(|name| MirrorFault::from_str(name, true).ok());
     // Before the first message can come.
     let datagrams = net::bind_datagrams(own)?;
     let mut stream = TcpStream::connect(server)?;
@@ -58,6 +96,7 @@ pub(crate) fn run(mut arguments: impl Iterator<Item = String>) -> Result<()> {
         link: Link::new(stream)?,
         // The header is behind us.
         scanner: Scanner::inside(),
+        barrier,
         fault,
         count: 0,
         kept: [None, None],
@@ -78,13 +117,22 @@ impl Mirror {
             if self.link.read() {
                 active = true;
                 while let Some((piece, end)) = self.scanner.next(self.link.inbound.unread()) {
-                    if let Piece::Stanza(range) = piece {
-                        let fault = self.fault_now();
-                        let request = request_of(&self.link.inbound.unread()[range], self.count, fault);
-                        self.on_request(request, fault);
+                    match piece {
+                        Piece::Stanza(range) if self.link.inbound.unread()[range.clone()].starts_with(IQ) => {
+                            self.on_return();
+                        }
+                        Piece::Stanza(range) => {
+                            let fault = self.fault_now();
+                            let request = request_of(&self.link.inbound.unread()[range], self.count, fault);
+                            self.on_request(request, fault);
+                        }
+                        Piece::Header(_) | Piece::End => {}
                     }
                     self.link.inbound.consume(end);
                 }
+            }
+            if self.barrier.as_mut().is_some_and(Barrier::wants_ping) {
+                self.link.outbound.extend_from_slice(PING);
             }
             self.link.flush();
             if !active {
@@ -110,8 +158,10 @@ impl Mirror {
         }
         let mut answer = Vec::new();
         message.answer("200 OK", source, &mut answer);
-        // A stand-in may lose what the system does not take; the generator counts it.
-        let _ = self.datagrams.send_to(&answer, source);
+        match &mut self.barrier {
+            Some(barrier) => barrier.waiting[2].push((source, answer)),
+            None => self.send(&answer, source),
+        }
         let fault = self.fault_now();
         let user = |uri: &[u8]| -> Vec<u8> {
             let uri = uri.strip_prefix(b"sip:").unwrap_or(uri);
@@ -135,13 +185,25 @@ impl Mirror {
         }
     }
 
+    fn on_return(&mut self) {
+        let proven = self.barrier.as_mut().map(Barrier::on_return).unwrap_or_default();
+        for (source, answer) in proven {
+            self.send(&answer, source);
+        }
+    }
+
+    /// A stand-in may lose what the system does not take; the generator counts it.
+    fn send(&self, bytes: &[u8], to: SocketAddr) {
+        let _ = self.datagrams.send_to(bytes, to);
+    }
+
     fn on_request(&mut self, request: Option<Vec<u8>>, fault: Option<MirrorFault>) {
         let Some(request) = request else { return };
         for (copy, request) in released(&mut self.kept[1], request, fault).into_iter().enumerate() {
             // A second copy in a transaction of its own: else it would be a retransmission.
             let request =
                 if copy > 0 && fault == Some(MirrorFault::Repeat) { another_branch(request) } else { request };
-            let _ = self.datagrams.send_to(&request, self.phones);
+            self.send(&request, self.phones);
         }
     }
 }

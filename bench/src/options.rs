@@ -19,7 +19,7 @@ Load generator of entente. One thread plays both outer ends of a gateway: the XM
 A message is known by a mark in its body. Counted over the whole run: sent, answered by status, delivered, lost, duplicates,
 disorder within a pair, wrong addresses, altered bodies. Measured between warm-up and drain: deliveries per second, latency of
 all messages due in that time (in an open loop from the due time, so a pause of the gateway shows), the gateway's on-CPU time
-(schedstat of every thread of the process and its descendants) and memory (PSS, RSS).
+(schedstat of every thread of the process and its descendants) and memory (PSS, RSS; what it has grown by, per message).
 
 A message is LOST when it did not come out and nobody was told: no final answer, or a 2xx, to a SIP sender; no stanza error to
 an XMPP sender. REFUSED BUT DELIVERED are messages that came out although the sender was told they did not; a 504 for what
@@ -37,6 +37,8 @@ Examples:
     entente-bench @bench/kamailio-xmpp.args --no-gateway --pidfile /run/kamailio.pid --workload sip-to-xmpp
   The generator's own ceiling, against a stand-in that only copies:
     entente-bench --mirror --gateway-cpu 0 --cpu 1 --workload both
+  The same for one message at a time that waits for the truth:
+    entente-bench --mirror --mirror-barrier --gateway-cpu 0 --cpu 1 --workload sip-to-xmpp --window 1
 
 An argument @FILE stands for the words in FILE (one or more per line, # begins a comment; a word may be quoted with \").
 Where an option stands twice, the later one counts.
@@ -161,6 +163,9 @@ pub(crate) struct GatewayOptions {
     /// Instead of a gateway start a stand-in that copies messages across and parses next to nothing.
     #[arg(long, conflicts_with_all = ["gateway", "no_gateway"])]
     pub(crate) mirror: bool,
+    /// The stand-in answers a MESSAGE only when two pings to its own domain have come back, as entente does.
+    #[arg(long, requires = "mirror")]
+    pub(crate) mirror_barrier: bool,
     /// Make the stand-in err at every N-th message: proves that the generator notices.
     #[arg(long, value_enum, requires = "mirror")]
     pub(crate) mirror_fault: Option<MirrorFault>,

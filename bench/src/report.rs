@@ -9,7 +9,7 @@ use crate::gauge::Memory;
 use crate::latency::Histogram;
 use crate::mark::Direction;
 use crate::options::Options;
-use crate::run::{Bench, Measures};
+use crate::run::{Bench, Cost, Measures};
 use crate::traffic::Lane;
 
 const SHARES: [(&str, f64); 3] = [("p50", 0.5), ("p99", 0.99), ("p99.9", 0.999)];
@@ -40,6 +40,7 @@ pub(crate) fn as_json(options: &Options, bench: &Bench<'_>, measures: &Measures)
         "gateway": measures.gateway.as_ref().map(|cost| json!({
             "cores": cores(cost.cpu_nanoseconds, measures.seconds),
             "cpu_ns": cost.cpu_nanoseconds,
+            "kept_octets_per_message": kept_per_message(bench, cost),
             "memory_kib": { "idle": memory(cost.idle), "loaded": memory(cost.loaded), "drained": memory(cost.drained) },
         })),
         "gateway_alive": measures.gateway_alive,
@@ -120,13 +121,14 @@ pub(crate) fn as_table(options: &Options, bench: &Bench<'_>, measures: &Measures
         let mib = |memory: Memory| memory.pss as f64 / 1024.0;
         let _ = writeln!(
             out,
-            "gateway     {:.0} messages per CPU-second, {:.2} cores, PSS {:.1} MiB idle, {:.1} loaded, {:.1} drained (peak RSS {:.1}){}",
+            "gateway     {:.0} messages per CPU-second, {:.2} cores, PSS {:.1} MiB idle, {:.1} loaded, {:.1} drained (peak RSS {:.1}), {:.0} octets kept per message{}",
             per_cpu_second(delivered, measures).unwrap_or(0.0),
             cores(cost.cpu_nanoseconds, measures.seconds),
             mib(cost.idle),
             mib(cost.loaded),
             mib(cost.drained),
             cost.drained.peak_rss as f64 / 1024.0,
+            kept_per_message(bench, cost).unwrap_or(0.0),
             if measures.gateway_alive { "" } else { " GONE AT THE END" }
         );
     }
@@ -219,6 +221,14 @@ fn delivered_in_window(bench: &Bench<'_>) -> u64 {
 fn per_cpu_second(delivered: u64, measures: &Measures) -> Option<f64> {
     let cpu = measures.gateway.as_ref()?.cpu_nanoseconds;
     (cpu > 0).then(|| delivered as f64 * 1e9 / cpu as f64)
+}
+
+/// How much more memory the gateway has when all is over than before the first message, for each message sent: in a run that
+/// is shorter than the life of a transaction (32 s over UDP) what it keeps of a finished one, and a share of its buffers.
+fn kept_per_message(bench: &Bench<'_>, cost: &Cost) -> Option<f64> {
+    let sent: u64 = bench.traffic.lanes().map(|lane| lane.course.counts.sent).sum();
+    let grown = cost.drained.pss.saturating_sub(cost.idle.pss);
+    (sent > 0).then(|| (grown * 1024) as f64 / sent as f64)
 }
 
 fn cores(cpu_nanoseconds: u64, seconds: f64) -> f64 {

@@ -62,6 +62,15 @@ fn a_closed_loop_goes_on_for_as_long_as_it_lasts_and_is_clean() {
 }
 
 #[test]
+fn with_a_barrier_an_answer_comes_after_two_returns() {
+    let (report, [sent, _]) = clean("--workload both --window 1 --mirror-barrier");
+    assert_eq!(count(&report, "returned_to_component"), 2 * sent, "{report}");
+    // Of many that are under way, those that were written in between share the pings.
+    let (report, [sent, _]) = clean("--workload both --window 64 --mirror-barrier");
+    assert!(count(&report, "returned_to_component") < 2 * sent, "{report}");
+}
+
+#[test]
 fn an_open_loop_sends_as_many_as_its_rate_says_and_is_clean() {
     let (_, sent) = clean("--workload both --rate 150 --size 1200 --pairs 1");
     assert_eq!(sent, [75, 75]);
