@@ -7,7 +7,7 @@ use crate::letters::{Office, Outcome};
 use crate::net::names::{Connecting, Names, connect_to_address, connect_to_name};
 use crate::net::tcp::{Connection, Read};
 use crate::net::tls::Ingested;
-use crate::net::udp::{Datagrams, Sent};
+use crate::net::udp::{BATCH, Datagrams, Inbox, Sent};
 use crate::store::{Store, TurnLog};
 use crate::telemetry::Metrics;
 use slotmap::SecondaryMap;
@@ -21,10 +21,12 @@ use std::time::{Duration, Instant};
 use tokio::net::{TcpListener, TcpStream};
 use turn::{Action, CloseCause, Input, Output, SocketId, StoreAnswer, StoreFailure, StreamId, Target, Ticket};
 
-/// At most so many datagrams of one socket enter a turn,
-const DATAGRAMS_PER_TURN: usize = 256;
-/// and at most so many bytes of them.
+/// In a turn one socket is asked so often for the datagrams that it has: for 256 of them,
+const RECEIVED_PER_TURN: usize = 256 / BATCH;
+/// and not again when it gave so many bytes.
 const BYTES_PER_TURN: usize = 1 << 16;
+/// At most so many bytes of a stream are read at once.
+const STREAM_READ: usize = 1 << 16;
 /// At most so many connections of one listener are accepted in one turn.
 const ACCEPTED_PER_TURN: usize = 64;
 /// How long a listener rests that could not accept, for want of file descriptors for example.
@@ -57,6 +59,19 @@ enum Stream {
         connection: Connection,
         accepted: bool,
     },
+}
+
+/// Where what is read is put before a machine sees it. Lent to one cell after the other.
+pub(super) struct Space {
+    /// One read of a stream.
+    stream: Vec<u8>,
+    datagrams: Inbox,
+}
+
+impl Space {
+    pub(super) fn new() -> Self {
+        Self { stream: vec![0; STREAM_READ], datagrams: Inbox::new() }
+    }
 }
 
 pub(super) struct Cell {
@@ -257,13 +272,13 @@ impl Cell {
     }
 
     /// Reads what a ready socket has, within the limits of a turn.
-    pub(super) fn serve(&mut self, now: Instant, part: Part, buffer: &mut [u8]) {
+    pub(super) fn serve(&mut self, now: Instant, part: Part, space: &mut Space) {
         match part {
-            Part::Stream(stream) => self.serve_stream(now, stream, buffer),
+            Part::Stream(stream) => self.serve_stream(now, stream, &mut space.stream),
             Part::Letters => self.serve_letters(now),
             Part::Store => self.serve_store(now),
             Part::Socket(place) => match self.ports.get(usize::from(place)) {
-                Some(Port::Datagrams(_)) => self.serve_datagrams(now, place, buffer),
+                Some(Port::Datagrams(_)) => self.serve_datagrams(now, place, &mut space.datagrams),
                 Some(Port::Listener { .. }) => self.serve_listener(now, place),
                 Some(Port::Closed) | None => {}
             },
@@ -289,7 +304,7 @@ impl Cell {
         }
     }
 
-    fn serve_datagrams(&mut self, now: Instant, place: u16, buffer: &mut [u8]) {
+    fn serve_datagrams(&mut self, now: Instant, place: u16, inbox: &mut Inbox) {
         let Some(Port::Datagrams(datagrams)) = self.ports.get_mut(usize::from(place)) else { return };
         let socket = SocketId(place);
         if datagrams.has_errors() {
@@ -297,22 +312,22 @@ impl Cell {
         }
         let local = datagrams.local();
         let mut received = 0;
-        for _ in 0..DATAGRAMS_PER_TURN {
-            let (length, peer) = match datagrams.receive(buffer) {
-                None => return,
-                Some(Ok(found)) => found,
-                // An error of the queue, told once in place of a datagram.
-                Some(Err(error)) => {
-                    tracing::debug!(machine = self.name, %local, %error, "a socket reported an error");
-                    continue;
-                }
-            };
-            let bytes = &buffer[..length];
-            self.counters.datagrams_in += 1;
-            tap(&mut self.tap, self.name, Direction::In, true, local, peer, bytes);
-            self.touched = true;
-            self.machine.handle_input(now, Input::Datagram { socket, peer, bytes });
-            received += length;
+        for _ in 0..RECEIVED_PER_TURN {
+            let more = datagrams.receive(inbox).unwrap_or_else(|error| {
+                // One of the queue, told once in place of a datagram.
+                tracing::debug!(machine = self.name, %local, %error, "a socket reported an error");
+                true
+            });
+            for (peer, bytes) in inbox.datagrams() {
+                self.counters.datagrams_in += 1;
+                tap(&mut self.tap, self.name, Direction::In, true, local, peer, bytes);
+                self.touched = true;
+                self.machine.handle_input(now, Input::Datagram { socket, peer, bytes });
+                received += bytes.len();
+            }
+            if !more {
+                return;
+            }
             if received >= BYTES_PER_TURN {
                 break;
             }
@@ -470,6 +485,7 @@ impl Cell {
         while let Some(action) = self.machine.output().poll_action() {
             self.carry_out(now, action);
         }
+        self.send_posted();
         for id in std::mem::take(&mut self.unfinished) {
             self.write(id);
         }
@@ -493,6 +509,23 @@ impl Cell {
         }
     }
 
+    /// Lets the datagrams of this turn leave, all that one socket has at once.
+    fn send_posted(&mut self) {
+        let Self { ports, machine, counters, unreachable, .. } = self;
+        let output: &Output = machine.output();
+        for (port, place) in ports.iter_mut().zip(0..) {
+            let Port::Datagrams(datagrams) = port else { continue };
+            datagrams.send_posted(
+                |bytes| output.datagram(bytes),
+                |peer, sent| match sent {
+                    Sent::Yes => counters.datagrams_out += 1,
+                    Sent::Dropped => counters.datagrams_dropped += 1,
+                    Sent::Unreachable => unreachable.push((SocketId(place), peer)),
+                },
+            );
+        }
+    }
+
     fn carry_out(&mut self, now: Instant, action: Action) {
         match action {
             Action::SendDatagram { socket, peer, bytes } => {
@@ -500,13 +533,9 @@ impl Cell {
                     debug_assert!(false, "{socket:?} is not for datagrams");
                     return;
                 };
-                let bytes = self.machine.output().datagram(&bytes);
-                match datagrams.send(peer, bytes) {
-                    Sent::Yes => self.counters.datagrams_out += 1,
-                    Sent::Dropped => self.counters.datagrams_dropped += 1,
-                    Sent::Unreachable => self.unreachable.push((socket, peer)),
-                }
-                tap(&mut self.tap, self.name, Direction::Out, true, datagrams.local(), peer, bytes);
+                let payload = self.machine.output().datagram(&bytes);
+                tap(&mut self.tap, self.name, Direction::Out, true, datagrams.local(), peer, payload);
+                datagrams.post(peer, bytes);
             }
             Action::Connect { stream, target } => self.connect(stream, target),
             Action::Write { stream } => self.write(stream),

@@ -12,7 +12,7 @@ pub use wiring::{Direction, Limits, Seen, Socket, WireTap, Wiring};
 
 use crate::net::Names;
 use crate::telemetry::Metrics;
-use cell::Cell;
+use cell::{Cell, Space};
 use ready::ReadyQueue;
 use std::future::{Future, poll_fn};
 use std::io;
@@ -86,8 +86,6 @@ pub enum Ended {
 
 /// Orders that may wait for the driver.
 const CONTROLS_WAITING: usize = 16;
-/// One read of a stream, and more than any datagram.
-const BUFFER: usize = 1 << 16;
 
 /// Machines and what is needed to run them.
 pub struct Driver {
@@ -125,7 +123,7 @@ struct Running {
     queue: Arc<ReadyQueue>,
     controls: mpsc::Receiver<Control>,
     controls_gone: bool,
-    buffer: Vec<u8>,
+    space: Space,
     alarm: Alarm,
     /// When draining must be over.
     draining: Option<Instant>,
@@ -145,7 +143,7 @@ impl Running {
             queue,
             controls: driver.controls,
             controls_gone: false,
-            buffer: vec![0; BUFFER],
+            space: Space::new(),
             alarm: Alarm::new(),
             draining: None,
         })
@@ -179,7 +177,7 @@ impl Running {
         for _ in 0..self.queue.len() {
             let Some(source) = self.queue.pop() else { break };
             if let Some(cell) = self.cells.get_mut(usize::from(source.machine)) {
-                cell.serve(now, source.part, &mut self.buffer);
+                cell.serve(now, source.part, &mut self.space);
             }
         }
         for cell in &mut self.cells {
