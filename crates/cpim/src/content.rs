@@ -70,19 +70,29 @@ impl<'a> Content<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MediaType<'a> {
     raw: Cow<'a, [u8]>,
+    /// Where the type and the subtype are in it.
+    main: Span,
+    sub: Span,
 }
+
+/// A part of a value: where it begins and where it ends.
+type Span = (usize, usize);
 
 impl<'a> MediaType<'a> {
     /// `text/plain;charset=utf-8`.
-    pub const PLAIN_TEXT: MediaType<'static> = MediaType { raw: Cow::Borrowed(b"text/plain;charset=utf-8") };
+    pub const PLAIN_TEXT: MediaType<'static> =
+        MediaType { raw: Cow::Borrowed(b"text/plain;charset=utf-8"), main: (0, 4), sub: (5, 10) };
     /// `text/html;charset=utf-8`.
-    pub const HTML: MediaType<'static> = MediaType { raw: Cow::Borrowed(b"text/html;charset=utf-8") };
+    pub const HTML: MediaType<'static> =
+        MediaType { raw: Cow::Borrowed(b"text/html;charset=utf-8"), main: (0, 4), sub: (5, 9) };
 
     /// A view over `raw`; `None` where there is no type and subtype.
     pub fn parse(raw: impl Into<Cow<'a, [u8]>>) -> Option<Self> {
-        let media_type = Self { raw: raw.into() };
-        let (main, sub) = media_type.essence()?;
-        (is_token(main) && is_token(sub)).then_some(media_type)
+        let raw: Cow<'a, [u8]> = raw.into();
+        let end = raw.iter().position(|&octet| octet == b';').unwrap_or(raw.len());
+        let slash = raw[..end].iter().position(|&octet| octet == b'/')?;
+        let (main, sub) = (trimmed(&raw, 0, slash), trimmed(&raw, slash + 1, end));
+        (is_token(&raw[main.0..main.1]) && is_token(&raw[sub.0..sub.1])).then_some(Self { raw, main, sub })
     }
 
     /// The value as received.
@@ -92,46 +102,38 @@ impl<'a> MediaType<'a> {
 
     /// The same, owning its octets.
     pub fn into_owned(self) -> MediaType<'static> {
-        MediaType { raw: Cow::Owned(self.raw.into_owned()) }
+        MediaType { raw: Cow::Owned(self.raw.into_owned()), main: self.main, sub: self.sub }
     }
 
-    fn essence(&self) -> Option<(&[u8], &[u8])> {
-        let end = self.raw.iter().position(|&b| b == b';').unwrap_or(self.raw.len());
-        let essence = &self.raw[..end];
-        let slash = essence.iter().position(|&b| b == b'/')?;
-        Some((essence[..slash].trim_ascii(), essence[slash + 1..].trim_ascii()))
+    fn main(&self) -> &[u8] {
+        &self.raw[self.main.0..self.main.1]
+    }
+
+    fn sub(&self) -> &[u8] {
+        &self.raw[self.sub.0..self.sub.1]
     }
 
     /// Whether type and subtype are these, without regard to case.
     pub fn is(&self, main: &str, sub: &str) -> bool {
-        // Most questions are answered by the first letter.
-        if let (Some(first), [wanted, ..]) = (self.raw.first(), main.as_bytes())
-            && first.is_ascii_alphabetic()
-            && !first.eq_ignore_ascii_case(wanted)
-        {
-            return false;
-        }
-        self.essence()
-            .is_some_and(|(m, s)| m.eq_ignore_ascii_case(main.as_bytes()) && s.eq_ignore_ascii_case(sub.as_bytes()))
+        self.is_a(main) && self.sub().eq_ignore_ascii_case(sub.as_bytes())
     }
 
     /// Whether the type is this one, whatever the subtype.
     pub fn is_a(&self, main: &str) -> bool {
-        self.essence().is_some_and(|(m, _)| m.eq_ignore_ascii_case(main.as_bytes()))
+        self.main().eq_ignore_ascii_case(main.as_bytes())
     }
 
     /// Whether this is a signed or encrypted entity (RFC 8551, RFC 3156): it crosses untouched or is refused, and nobody but
     /// its recipient looks into it.
     pub fn is_secured(&self) -> bool {
-        let Some((main, sub)) = self.essence() else { return false };
-        let signed = main.eq_ignore_ascii_case(b"multipart")
-            && (sub.eq_ignore_ascii_case(b"signed") || sub.eq_ignore_ascii_case(b"encrypted"));
-        signed || is_sealed(main, sub)
+        let is_wrapped = self.is("multipart", "signed") || self.is("multipart", "encrypted");
+        is_wrapped || self.is_sealed()
     }
 
     /// Whether this is a secured entity that is no text: as such it may be carried in any transfer encoding.
     pub fn is_sealed(&self) -> bool {
-        self.essence().is_some_and(|(main, sub)| is_sealed(main, sub))
+        const SEALED: [&[u8]; 4] = [b"pkcs7-mime", b"x-pkcs7-mime", b"pgp", b"pgp-encrypted"];
+        self.is_a("application") && SEALED.iter().any(|sealed| self.sub().eq_ignore_ascii_case(sealed))
     }
 
     /// The value of a parameter; quotes are removed, escapes inside them resolved.
@@ -140,9 +142,11 @@ impl<'a> MediaType<'a> {
     }
 }
 
-fn is_sealed(main: &[u8], sub: &[u8]) -> bool {
-    const SEALED: [&[u8]; 4] = [b"pkcs7-mime", b"x-pkcs7-mime", b"pgp", b"pgp-encrypted"];
-    main.eq_ignore_ascii_case(b"application") && SEALED.iter().any(|sealed| sub.eq_ignore_ascii_case(sealed))
+/// The part from `start` to `end` without the white space around it.
+fn trimmed(raw: &[u8], start: usize, end: usize) -> Span {
+    let kept = raw[start..end].trim_ascii_start();
+    let start = end - kept.len();
+    (start, start + kept.trim_ascii_end().len())
 }
 
 /// A view over the value of a `Content-Disposition` (RFC 2183, RFC 3261 section 20.11).
@@ -265,7 +269,9 @@ fn quoted(bytes: &[u8]) -> Option<(Cow<'_, [u8]>, usize)> {
 }
 
 fn is_token(bytes: &[u8]) -> bool {
-    !bytes.is_empty() && bytes.iter().all(|&b| b.is_ascii_graphic() && !b"()<>@,;:\\\"/[]?=".contains(&b))
+    let is_special = |octet: u8| b"()<>@,;:\\\"/[]?=".contains(&octet);
+    let belongs = |octet: u8| octet.is_ascii_alphanumeric() || octet.is_ascii_graphic() && !is_special(octet);
+    !bytes.is_empty() && bytes.iter().all(|&octet| belongs(octet))
 }
 
 #[cfg(test)]
