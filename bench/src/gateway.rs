@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use crate::clock::{Clock, SECOND};
-use crate::options::Options;
+use crate::options::{Journal, Options};
 
 /// Every address under its own name on both sides, the UAS as next hop, this generator as XMPP server.
 const CONFIGURATION: &str = include_str!("../gateway.toml");
@@ -50,7 +50,7 @@ impl Gateway {
                     Some(file) => {
                         fs::read_to_string(file).with_context(|| format!("cannot read {}", file.display()))?
                     }
-                    None => CONFIGURATION.to_owned(),
+                    None => [CONFIGURATION, journal_section(gateway.journal)].concat(),
                 };
                 let configuration = template
                     .replace("{gateway-sip}", &options.gateway_sip.to_string())
@@ -144,6 +144,17 @@ impl Drop for Running {
             return;
         }
         self.stop();
+    }
+}
+
+fn journal_section(journal: Option<Journal>) -> &'static str {
+    match journal {
+        None => "",
+        Some(Journal::Away) => "\n[journal]\nfolder = \"{directory}/journal\"\n",
+        Some(Journal::Every) => concat!(
+            "\n[journal]\nfolder = \"{directory}/journal\"\n",
+            "[[journal.keep]]\ndomain = \"*\"\nwhen = \"every\"\n"
+        ),
     }
 }
 

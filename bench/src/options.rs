@@ -145,6 +145,10 @@ pub(crate) struct GatewayOptions {
     /// {directory} in it are replaced.
     #[arg(long, value_name = "FILE", requires = "gateway")]
     pub(crate) gateway_config: Option<PathBuf>,
+    /// The started gateway keeps a journal, of what cannot be delivered at once or of every message, in the folder for
+    /// temporary files.
+    #[arg(long, value_enum, requires = "gateway", conflicts_with = "gateway_config")]
+    pub(crate) journal: Option<Journal>,
     /// Keep the started gateway on this CPU.
     #[arg(long, value_name = "CPU")]
     pub(crate) gateway_cpu: Option<usize>,
@@ -225,6 +229,13 @@ pub(crate) enum XmppAnswer {
     Receipt,
     /// The server bounces it: item-not-found.
     Bounce,
+}
+
+/// Which messages the gateway stores.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
+pub(crate) enum Journal {
+    Away,
+    Every,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug, ValueEnum)]
