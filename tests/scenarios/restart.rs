@@ -3,6 +3,7 @@
 use cpim::{
     Content, Envelope, ImUri, Incoming, InstantInbox, MaxForwards, Message, Origin, PeerId, Proof, Side, TransId,
 };
+use engine::journal::When;
 use entente_tests::world::{self, World, attribute, header, message, status};
 use sip::endpoint::{Endpoint, Event};
 use sip::transaction::{Answer, Flow, Transport};
@@ -96,6 +97,10 @@ fn branch(request: &str) -> &str {
     header(request, "Via").and_then(|via| via.split("branch=").nth(1)).expect("a branch")
 }
 
+fn cseq(request: &str) -> u32 {
+    header(request, "CSeq").and_then(|cseq| cseq.split(' ').next()?.parse().ok()).expect("a CSeq")
+}
+
 /// ```text
 /// run 1             phone
 ///   | MESSAGE -------> |  shown
@@ -134,10 +139,7 @@ fn another_attempt_is_another_transaction_of_the_same_call() {
             }
             assert_ne!(branch(&request), branch(&before));
             // RFC 3261 8.1.3.5: a number that is higher, or who still keeps the other one may call it merged (8.2.2.2).
-            let number = |request: &str| {
-                header(request, "CSeq").and_then(|cseq| cseq.split(' ').next()?.parse::<u32>().ok()).expect("a CSeq")
-            };
-            assert!(number(&request) > number(&before), "{request}");
+            assert!(cseq(&request) > cseq(&before), "{request}");
         }
         before = Some(request);
     }
@@ -343,4 +345,56 @@ fn a_gateway_that_keeps_nothing_writes_no_log() {
     let mut world = World::new();
     let (answer, _) = deliver(&mut world, &message(1, "romeo@xmpp.example", "hello"), "accepted");
     assert_eq!((status(&answer), &world.turn_log[..]), (Some(202), &b""[..]));
+}
+
+const FROM_ROMEO: &str =
+    "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m1'><body>Art thou there?</body></message>";
+
+/// A message that is kept until its fate is known: it was sent, and the gateway was killed before the answer came.
+#[test]
+fn what_the_journal_sends_again_after_a_crash_is_the_same_request() {
+    let mut phone = Phone::new();
+    let mut world = World::keeping(When::Every);
+    world.server_writes(FROM_ROMEO);
+    let before = world.take_datagram().expect("a request");
+    let answer = phone.take(world.now, &before, 200);
+    world.restart(usize::MAX);
+    world.accept_component();
+    let after = world.take_datagram().expect("the request again");
+    assert_eq!(after, before, "what it says of when it was written among the rest");
+    assert_eq!(phone.take(world.now, &after, 500), answer);
+    assert_eq!(phone.shown, 1);
+    world.proxy_sends(&answer);
+    assert_eq!(world.entries(), 0);
+    world.return_pings();
+    world.assert_quiet();
+}
+
+/// The user was away twice.
+#[test]
+fn what_the_journal_tries_again_is_another_transaction_of_the_same_call() {
+    let mut world = World::keeping(When::Away);
+    world.server_writes(FROM_ROMEO);
+    let mut requests = vec![world.take_datagram().expect("a request")];
+    for _ in 0..2 {
+        let last = requests.last().expect("a request");
+        world.proxy_sends(world::response(last, "480 Temporarily Unavailable", ""));
+        while world.datagrams.is_empty() {
+            world.advance(Duration::from_millis(100));
+            world.return_pings();
+        }
+        requests.push(world.take_datagram().expect("the next attempt"));
+    }
+    let [first, second, third] = &requests[..] else { panic!("{requests:#?}") };
+    for (request, before) in [(second, first), (third, second)] {
+        for same in ["From", "To", "Call-ID"] {
+            assert_eq!(header(request, same), header(before, same));
+        }
+        assert_ne!(branch(request), branch(before));
+        assert!(cseq(request) > cseq(before), "{request}");
+    }
+    world.proxy_sends(world::response(third, "200 OK", ""));
+    assert_eq!(world.entries(), 0);
+    world.return_pings();
+    world.assert_quiet();
 }

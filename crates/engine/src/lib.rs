@@ -269,6 +269,11 @@ impl Engine {
                     admitted.held = true;
                     None
                 }
+                Admission::Kept(arrived) => {
+                    admitted.held = true;
+                    admitted.message.envelope.sent = admitted.message.envelope.sent.or(arrived);
+                    None
+                }
                 Admission::Behind => return,
                 Admission::Known => Some(Status::Indeterminate),
                 Admission::Refused(failure) => Some(Status::Failure(failure)),

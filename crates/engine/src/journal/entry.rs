@@ -127,6 +127,11 @@ pub(crate) fn moment(calendar: &Calendar, now: Instant, date: i64) -> Instant {
     system_time(date).and_then(|date| calendar.moment(date)).unwrap_or(now)
 }
 
+/// When a message arrived, by the milliseconds that stand in its entry.
+pub(crate) fn arrival(date: i64) -> Option<OffsetDateTime> {
+    system_time(date).filter(|_| date > 0).map(OffsetDateTime::from)
+}
+
 fn system_time(date: i64) -> Option<SystemTime> {
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_millis(u64::try_from(date).ok()?))
 }
@@ -359,7 +364,7 @@ impl<'a> Entry<'a> {
                 // Whoever gets it late wants to know when it was written, or at least when it came.
                 sent: match row.sent {
                     Some(sent) => Some(sent.read().ok_or(Damaged::Form)?),
-                    None => self.arrived().map(OffsetDateTime::from),
+                    None => arrival(self.arrived),
                 },
                 expires: row.expires.map(|date| moment(calendar, now, date)),
                 source_device: row

@@ -38,6 +38,7 @@ use cpim::{Admitted, Failure, Keeping, OperationKey, Reason, Side};
 use slotmap::SecondaryMap;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
+use time::OffsetDateTime;
 use turn::{Calendar, Minter, Pool, Recent, Seed, StoreFailure, TableId, Ticket};
 use undeliverable::Undeliverable;
 
@@ -130,6 +131,9 @@ pub(crate) enum Admission {
     Pass,
     /// Send it. A copy is held.
     Held,
+    /// Send it. It is kept until its fate is known, with the date at which it came: sent again after a crash it will say that
+    /// date, so it says it now.
+    Kept(Option<OffsetDateTime>),
     /// It is kept, behind others; its response follows.
     Behind,
     /// It was kept, or delivered from here, before: it is as good as handed on.
@@ -317,13 +321,15 @@ impl Journal {
             };
         }
         let mut held = held;
+        let mut admission = Admission::Held;
         if when == When::Every && self.has_room(held.entry.len()) {
             held.put = true;
             let note = Note::Put(key, admitted.operation);
             held.pending = Some(self.orders.put(QUEUE, &key.octets(), &held.entry, note));
+            admission = Admission::Kept(entry::arrival(arrived));
         }
         self.held.insert(admitted.operation, held);
-        Admission::Held
+        admission
     }
 
     fn has_room(&self, octets: usize) -> bool {

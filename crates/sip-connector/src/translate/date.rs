@@ -4,6 +4,9 @@ use sip::wire::print::decimal;
 use time::format_description::well_known::Rfc2822;
 use time::{OffsetDateTime, UtcOffset};
 
+const WEEKDAYS: &[u8; 21] = b"MonTueWedThuFriSatSun";
+const MONTHS: &[u8; 36] = b"JanFebMarAprMayJunJulAugSepOctNovDec";
+
 /// Reads the value of a Date. What is no date, or one that no calendar has, says nothing.
 pub fn parse(value: &[u8]) -> Option<OffsetDateTime> {
     OffsetDateTime::parse(std::str::from_utf8(value).ok()?.trim(), &Rfc2822).ok()
@@ -16,12 +19,14 @@ pub fn writable(date: OffsetDateTime) -> Option<OffsetDateTime> {
 
 /// Appends a [`writable`] date as it stands in a Date, in whole seconds.
 pub fn write(date: OffsetDateTime, out: &mut Vec<u8>) {
-    let (weekday, month) = (date.weekday().to_string(), date.month().to_string());
-    out.extend(weekday.bytes().take(3));
+    let place = |number: u8| usize::from(number) * 3;
+    let weekday = place(date.weekday().number_days_from_monday());
+    let month = place(u8::from(date.month()) - 1);
+    out.extend_from_slice(&WEEKDAYS[weekday..weekday + 3]);
     out.extend_from_slice(b", ");
     two_digits(date.day(), out);
     out.push(b' ');
-    out.extend(month.bytes().take(3));
+    out.extend_from_slice(&MONTHS[month..month + 3]);
     out.push(b' ');
     decimal(u64::from(date.year().unsigned_abs()), out);
     for (separator, part) in [(b' ', date.hour()), (b':', date.minute()), (b':', date.second())] {
@@ -55,6 +60,15 @@ mod tests {
         let mut out = Vec::new();
         write(writable(datetime!(2026-11-20 21:00:00.5 +2)).unwrap(), &mut out);
         assert_eq!(out, b"Fri, 20 Nov 2026 19:00:00 GMT");
+        for (month, name) in
+            (1..=12u8).zip(["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"])
+        {
+            let date = datetime!(2026-01-05 00:00:00 UTC).replace_month(time::Month::try_from(month).unwrap()).unwrap();
+            let mut out = Vec::new();
+            write(date, &mut out);
+            assert_eq!(parse(&out), Some(date), "the weekday is looked at too");
+            assert_eq!(out.get(8..11), Some(name.as_bytes()));
+        }
         // As others write them.
         for text in ["  Sat, 13 Nov 2010 23:29:00 GMT ", "Sat, 13 Nov 2010 23:29:00 +0000", "13 Nov 2010 23:29:00 GMT"]
         {
