@@ -9,7 +9,9 @@ use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use tokio::sync::mpsc;
 use turn::{Input, Machine, Output};
 
 /// A machine whose link the test takes up and down.
@@ -64,9 +66,9 @@ fn ask_once(address: SocketAddr, path: &str) -> (u16, String) {
     (head[9..12].parse().unwrap(), body.to_owned())
 }
 
-#[test]
-fn health_follows_the_driver_and_its_machines() {
-    let up = Arc::new(AtomicBool::new(false));
+/// A driver with one machine, and what it is asked by.
+fn serve(up: bool) -> (SocketAddr, Arc<AtomicBool>, mpsc::Sender<Control>, JoinHandle<Ended>) {
+    let up = Arc::new(AtomicBool::new(up));
     let machine = Linked { up: up.clone(), output: Output::new() };
     let (driver, controls) = Driver::new(vec![(Box::new(machine), Wiring::new("test"))], Arc::new(Names::new()));
     let driver = std::thread::spawn(move || driver.run().unwrap());
@@ -76,7 +78,40 @@ fn health_follows_the_driver_and_its_machines() {
     std::thread::spawn(|| {
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(serving)
     });
+    (address, up, controls, driver)
+}
 
+/// Connections that ask nothing, or half a question, keep nobody out: the oldest of too many is closed.
+#[test]
+fn whoever_connects_and_does_not_ask_keeps_nobody_out() {
+    let (address, _, controls, driver) = serve(true);
+    let mut idle: Vec<TcpStream> = (0..200)
+        .map(|n| {
+            let mut stream = TcpStream::connect(address).unwrap();
+            if n % 2 == 0 {
+                stream.write_all(b"GET /livez HTTP/1.1\r\nHost:").unwrap();
+            }
+            stream
+        })
+        .collect();
+    assert_eq!(ask(address, "/livez"), (200, "alive\n".into()));
+    for stream in &mut idle[..100] {
+        stream.set_read_timeout(Some(Duration::from_secs(60))).unwrap();
+        // It ends, in order or not, and nothing is said to half a question.
+        let mut said = Vec::new();
+        match stream.read_to_end(&mut said) {
+            Ok(_) => assert_eq!(said, b""),
+            Err(error) => assert_eq!(error.kind(), std::io::ErrorKind::ConnectionReset),
+        }
+    }
+    assert_eq!(ask(address, "/readyz"), (200, "ready\n".into()));
+    controls.blocking_send(Control::Stop).unwrap();
+    assert_eq!(driver.join().unwrap(), Ended::Stopped);
+}
+
+#[test]
+fn health_follows_the_driver_and_its_machines() {
+    let (address, up, controls, driver) = serve(false);
     assert_eq!(ask(address, "/livez"), (200, "alive\n".into()));
     assert_eq!(ask(address, "/readyz"), (503, "not ready\n".into()));
     up.store(true, Ordering::SeqCst);
