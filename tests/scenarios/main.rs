@@ -12,6 +12,7 @@ mod content_tables;
 mod content_to_sip;
 mod conversations;
 mod dialects;
+mod dropped_entries;
 mod evidence;
 mod foreign_devices;
 mod forged_senders;

@@ -1,7 +1,7 @@
 //! The journal as people see it.
 
 use super::conversations::{EntryKey, KEY};
-use super::{Damaged, Journal, Why, entry};
+use super::{DAMAGED, Damaged, Journal, Note, Why, entry};
 use cpim::Side;
 use std::fmt;
 use std::time::SystemTime;
@@ -68,17 +68,20 @@ pub fn describe<'a>(key: &[u8], value: &'a [u8]) -> Result<Description<'a>, Dama
 
 impl Journal {
     /// Drops the entries with these keys; gives how many of them there were. Nobody is told. One that is under way may arrive
-    /// all the same.
+    /// all the same. What is no entry here may be one that was put aside because it could not be read: that is gone too, and
+    /// not counted.
     pub(crate) fn drop_entries(&mut self, keys: &[&[u8]]) -> usize {
         let mut dropped = 0;
-        for key in keys.iter().filter_map(|key| EntryKey::parse(key).ok()) {
-            let is_dying = self.undeliverable.get_mut(key).is_some();
-            // Its sender is still to be told that it is kept.
-            let waits = self.conversations.slot(key).is_some_and(|slot| slot.waits.is_some());
-            if is_dying {
-                self.bury(key);
-            } else if waits || !self.drop_kept(key) {
-                continue;
+        for octets in keys {
+            match EntryKey::parse(octets) {
+                Ok(key) if self.undeliverable.get_mut(key).is_some() => self.bury(key),
+                // Its sender is still to be told that it is kept.
+                Ok(key) if self.conversations.slot(key).is_some_and(|slot| slot.waits.is_some()) => continue,
+                Ok(key) if self.drop_kept(key) => {}
+                _ => {
+                    self.orders.delete(DAMAGED, octets, Note::Mark);
+                    continue;
+                }
             }
             dropped += 1;
         }

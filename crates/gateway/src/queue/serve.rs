@@ -3,8 +3,10 @@
 use super::{EntryId, MOST_DROPPED, Request, Response, SOCKET, Shelf, TABLES, look_up, row};
 use crate::driver::Control;
 use crate::store;
+use engine::journal::DAMAGED;
 use nix::sys::stat::{Mode, fchmod};
 use socket2::{Domain, SockAddr, Socket, Type};
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -13,7 +15,7 @@ use std::time::Duration;
 use tokio::io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::sync::{mpsc, oneshot};
-use turn::{Query, StoredRow};
+use turn::{Query, StoredRow, TableId};
 
 /// How long a connection may last. Who asks waits a little longer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(10);
@@ -95,75 +97,79 @@ pub async fn serve(
 
 async fn converse(
     mut stream: UnixStream,
-    shelf: &Arc<dyn Shelf + Send + Sync>,
+    shelf: &SharedShelf,
     driver: &mpsc::Sender<Control>,
 ) -> Result<(), io::Error> {
     let mut line = Vec::new();
     BufReader::new((&mut stream).take(LONGEST_QUESTION)).read_until(b'\n', &mut line).await?;
     let response = match serde_json::from_slice(&line) {
         Ok(Request::Drop { ids }) if ids.len() > MOST_DROPPED => {
-            Response::Failed { what: format!("more than {MOST_DROPPED} entries cannot be dropped at once") }
+            Err(format!("more than {MOST_DROPPED} entries cannot be dropped at once"))
         }
         Ok(Request::Drop { ids }) => drop_entries(ids, shelf, driver).await,
-        Ok(request) => look(shelf, request).await,
-        Err(error) => Response::Failed { what: format!("this is no question: {error}") },
+        Ok(request) => away(shelf, move |shelf| Ok(look_up(shelf, request))).await,
+        Err(error) => Err(format!("this is no question: {error}")),
     };
+    let response = response.unwrap_or_else(|what| Response::Failed { what });
     let mut answer = serde_json::to_vec(&response)?;
     answer.push(b'\n');
     stream.write_all(&answer).await?;
     stream.shutdown().await
 }
 
-/// Away from this thread: the disk may be slow.
-async fn look(shelf: &Arc<dyn Shelf + Send + Sync>, request: Request) -> Response {
+type SharedShelf = Arc<dyn Shelf + Send + Sync>;
+
+/// Looks away from this thread: the disk may be slow.
+async fn away<T: Send + 'static>(
+    shelf: &SharedShelf,
+    look: impl FnOnce(&dyn Shelf) -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
     let shelf = shelf.clone();
-    let looked = tokio::task::spawn_blocking(move || look_up(&*shelf, request)).await;
-    looked.unwrap_or_else(|error| Response::Failed { what: error.to_string() })
+    let looked = tokio::task::spawn_blocking(move || look(&*shelf)).await;
+    looked.unwrap_or_else(|error| Err(error.to_string()))
 }
 
 /// The engine forgets them; what it has forgotten is gone when the store has forgotten it too.
 async fn drop_entries(
     ids: Vec<EntryId>,
-    shelf: &Arc<dyn Shelf + Send + Sync>,
+    shelf: &SharedShelf,
     driver: &mpsc::Sender<Control>,
-) -> Response {
-    let ends = || Response::Failed { what: "the gateway ends".into() };
+) -> Result<Response, String> {
+    const ENDS: &str = "the gateway ends";
+    let asked = ids.clone();
+    // The engine forgets what was put aside as well, and does not know whether there was something.
+    let aside = away(shelf, move |shelf| there(shelf, &[DAMAGED], &asked)).await?;
     let (sender, answer) = oneshot::channel();
     let keys = ids.iter().map(|id| id.key().to_vec()).collect();
-    if driver.send(Control::DropEntries(keys, sender)).await.is_err() {
-        return ends();
-    }
-    let Ok(dropped) = answer.await else { return ends() };
-    let ids: Vec<EntryId> = ids.into_iter().zip(dropped).filter(|(_, dropped)| *dropped).map(|(id, _)| id).collect();
-    match tokio::time::timeout(DURABLE, until_gone(shelf, &ids)).await {
-        Ok(Ok(())) => Response::Dropped { ids },
-        Ok(Err(what)) => Response::Failed { what },
-        Err(_) => {
-            Response::Failed { what: "they were dropped, and it is not known yet whether that is durable".into() }
-        }
-    }
-}
-
-async fn until_gone(shelf: &Arc<dyn Shelf + Send + Sync>, ids: &[EntryId]) -> Result<(), String> {
-    loop {
-        let (shelf, asked) = (shelf.clone(), ids.to_vec());
-        match tokio::task::spawn_blocking(move || any_is_there(&*shelf, &asked)).await {
-            Ok(Ok(false)) => return Ok(()),
-            Ok(Ok(true)) => tokio::time::sleep(LOOK_AGAIN).await,
-            Ok(Err(what)) => return Err(what),
-            Err(error) => return Err(error.to_string()),
-        }
-    }
+    driver.send(Control::DropEntries(keys, sender)).await.map_err(|_| ENDS)?;
+    let known = answer.await.map_err(|_| ENDS)?;
+    let found = ids.into_iter().zip(known).filter(|(id, known)| *known || aside.contains(id));
+    let ids: Vec<EntryId> = found.map(|(id, _)| id).collect();
+    let gone = tokio::time::timeout(DURABLE, until_gone(shelf, &ids)).await;
+    gone.map_err(|_| "they were dropped, and it is not known yet whether that is durable")??;
+    Ok(Response::Dropped { ids })
 }
 
 /// A row is seen until its end is durable.
-fn any_is_there(shelf: &dyn Shelf, ids: &[EntryId]) -> Result<bool, String> {
+async fn until_gone(shelf: &SharedShelf, ids: &[EntryId]) -> Result<(), String> {
+    loop {
+        let asked = ids.to_vec();
+        if away(shelf, move |shelf| there(shelf, &TABLES, &asked)).await?.is_empty() {
+            return Ok(());
+        }
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+}
+
+/// Those that stand in one of the tables.
+fn there(shelf: &dyn Shelf, tables: &[TableId], ids: &[EntryId]) -> Result<BTreeSet<EntryId>, String> {
+    let mut found = BTreeSet::new();
     for id in ids {
-        for table in TABLES {
-            if row(shelf, table, id)?.is_some() {
-                return Ok(true);
+        for table in tables {
+            if row(shelf, *table, id)?.is_some() {
+                found.insert(id.clone());
             }
         }
     }
-    Ok(false)
+    Ok(found)
 }
