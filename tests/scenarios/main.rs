@@ -19,6 +19,7 @@ mod forged_senders;
 mod gateway_prompt;
 mod house;
 mod journal;
+mod kept_and_unsure;
 mod late_failures;
 mod link;
 mod message_size;

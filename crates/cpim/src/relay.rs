@@ -168,7 +168,25 @@ impl Relay {
         })
     }
 
+    /// The mark of a message that would be refused only because there are too many; `None` for any other.
+    pub fn mark_of_one_too_many(&self, now: Instant, incoming: &Incoming<'_>) -> Option<Mark> {
+        if self.in_flight() < self.settings.max_in_flight {
+            return None;
+        }
+        let message = &incoming.message;
+        let (_, pass) = self.look_at(now, &incoming.origin, message).ok()?;
+        Some(self.marker.mark(&message.trans_id, pass, &message.source.0, &message.destination.0))
+    }
+
     fn check(&self, now: Instant, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Reason> {
+        let checked = self.look_at(now, origin, message)?;
+        if self.in_flight() >= self.settings.max_in_flight {
+            return Err(Reason::Overloaded);
+        }
+        Ok(checked)
+    }
+
+    fn look_at(&self, now: Instant, origin: &Origin, message: &Message<'_>) -> Result<(Side, u8), Reason> {
         let (source, destination) = (&message.source.0, &message.destination.0);
         // Check 1, valid addresses, is made by their type. Then in the order of RFC 3860 section 3.4.1:
         let side = self.settings.policy.permit(origin, source, destination).map_err(reason)?;
@@ -184,9 +202,6 @@ impl Relay {
             Provenance::Ours { pass, same_addresses: false } if pass < MAX_PASSES => pass + 1,
             Provenance::Ours { .. } => return Err(Reason::Loop),
         };
-        if self.in_flight() >= self.settings.max_in_flight {
-            return Err(Reason::Overloaded);
-        }
         Ok((side, pass))
     }
 

@@ -2,7 +2,7 @@
 
 use crate::Engine;
 use crate::journal::{Damaged, EntryKey, Step, Told, entry};
-use cpim::{Admitted, Failure, OperationKey, Side, Status};
+use cpim::{Admitted, Failure, Incoming, OperationKey, Side, Status};
 use std::time::Instant;
 use turn::{Input, StoredRow, TableId};
 
@@ -20,6 +20,13 @@ impl Engine {
     /// Drops the entries with these keys from the journal; gives how many of them there were. Their senders are told nothing.
     pub fn drop_entries(&mut self, keys: &[&[u8]]) -> usize {
         self.journal.as_mut().map_or(0, |journal| journal.drop_entries(keys))
+    }
+
+    /// Whether a message that there is no room for is one that was promised to be delivered: who is told now that it failed
+    /// sends it again.
+    pub(crate) fn is_known_already(&mut self, now: Instant, incoming: &Incoming<'_>) -> bool {
+        let Some(journal) = &mut self.journal else { return false };
+        self.relay.mark_of_one_too_many(now, incoming).is_some_and(|mark| journal.knows(now, &mark))
     }
 
     pub(crate) fn way_is_free(&mut self, side: Side) {

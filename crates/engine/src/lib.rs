@@ -13,7 +13,7 @@ mod store;
 
 pub use late::LateFailure;
 
-use cpim::{Admitted, Concluded, Incoming, OperationKey, Reason, Relay, Side, Status};
+use cpim::{Admitted, Concluded, Incoming, OperationKey, Reason, Relay, Response, Side, Status};
 use journal::{Admission, Journal, Verdict};
 use late::Late;
 use std::time::{Instant, SystemTime};
@@ -254,6 +254,11 @@ impl Engine {
         if tracing::enabled!(tracing::Level::TRACE) {
             self.trace_message(&incoming);
         }
+        if self.is_known_already(now, &incoming) {
+            let Incoming { origin, near, message } = incoming;
+            let response = Response { trans_id: message.trans_id, status: Status::Indeterminate };
+            return self.respond(now, &Concluded { side: origin.side, near, response });
+        }
         let is_notice = Late::is_notice(&incoming);
         let mut admitted = match self.relay.admit(now, incoming) {
             Ok(admitted) => admitted,
@@ -311,7 +316,10 @@ impl Engine {
 
     fn conclude(&mut self, now: Instant, operation: OperationKey, status: Status<'_>) {
         let verdict = match &mut self.journal {
-            Some(journal) => journal.on_fate(now, operation, &status),
+            Some(journal) => {
+                let unsure = self.sip.take_unsure(operation);
+                journal.on_fate(now, operation, &status, unsure)
+            }
             None => Verdict::Pass,
         };
         let status = match verdict {

@@ -400,6 +400,12 @@ impl Connector {
         }
     }
 
+    /// Whether an operation that has just been concluded as failed may have arrived all the same: a next hop before the last
+    /// one has said nothing about it. Asked once, of those that are [held](cpim::Admitted::held).
+    pub fn take_unsure(&mut self, operation: OperationKey) -> bool {
+        self.outgoing.take_unsure(operation)
+    }
+
     /// When [`handle_timeout`](Self::handle_timeout) wants to be called.
     pub fn poll_timeout(&self) -> Option<(Instant, &'static str)> {
         self.stack.poll_timeout()

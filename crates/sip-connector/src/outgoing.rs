@@ -62,6 +62,8 @@ struct Row {
     octets: usize,
     /// How far it has come, where its answer may be a reason to send it again.
     course: Option<Box<Course>>,
+    /// It was sent to a next hop that has said nothing about it.
+    unsure: bool,
     next: Option<MessageKey>,
 }
 
@@ -91,6 +93,8 @@ pub(crate) struct Outgoing {
     hasher: ahash::RandomState,
     /// Failed behind another message, or when their turn came; told one by one.
     failed: VecDeque<(OperationKey, Failure<'static>)>,
+    /// Have just ended; see [`take_unsure`](Self::take_unsure).
+    unsure: Vec<OperationKey>,
     branches: Minter,
     repeats: Repeats,
     waiting: usize,
@@ -124,6 +128,7 @@ impl Outgoing {
             by_uri: HashTable::new(),
             hasher: ahash::RandomState::with_seeds(a as u64, (a >> 64) as u64, b as u64, (b >> 64) as u64),
             failed: VecDeque::new(),
+            unsure: Vec::new(),
             branches: minters.lasting.derive("branches"),
             repeats: Repeats::new(settings, minter),
             waiting: 0,
@@ -268,6 +273,7 @@ impl Outgoing {
             sendings: 0,
             octets: parts.len(),
             course: None,
+            unsure: false,
             next: None,
         };
         if row.open < self.parallel && row.count == 0 {
@@ -450,6 +456,11 @@ impl Outgoing {
         let open = row.open?;
         let kept = row.kept.take();
         let verdict = stack.judge(now, open.journey, open.carrier, outcome);
+        row.unsure |= match outcome {
+            Outcome::Final(_) => false,
+            Outcome::TimedOut { .. } => true,
+            Outcome::TransportFailed => !stack.routes.is_refused(now, open.journey),
+        };
         let next = match verdict {
             Verdict::Over => None,
             Verdict::ByDatagram => Some(open.journey),
@@ -499,7 +510,17 @@ impl Outgoing {
             self.start_next(now, key, stack, out);
         }
         self.release_if_idle(key);
+        if row.held && row.unsure {
+            self.unsure.push(row.operation);
+        }
         Some((row.operation, status))
+    }
+
+    /// Whether a message that has failed may have arrived all the same, by a next hop that has said nothing about it. Known of
+    /// those that are [held](Admitted::held), once.
+    pub(crate) fn take_unsure(&mut self, operation: OperationKey) -> bool {
+        let place = self.unsure.iter().position(|&other| other == operation);
+        place.map(|place| self.unsure.swap_remove(place)).is_some()
     }
 
     /// Whether a message is sent again after an answer that says "not like this", and where to; `Err` where it should be and

@@ -110,6 +110,11 @@ impl Copies {
         self.concluded.see(now, key)
     }
 
+    /// What was said about a message does not count for the copy that is written now: it has the same id.
+    pub(crate) fn reopen(&mut self, mark: &Mark) {
+        self.concluded.forget(self.minter.keyed(&[mark.as_bytes()]));
+    }
+
     pub(crate) fn forget(&mut self, operation: OperationKey) {
         if let Some(copy) = self.rows.remove(operation) {
             let hash = self.hasher.hash_one(copy.mark.as_bytes());

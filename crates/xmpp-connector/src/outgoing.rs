@@ -52,6 +52,9 @@ impl Connector {
         self.scratch = from;
         match written {
             Ok((link, end)) => {
+                if admitted.stored {
+                    self.copies.reopen(&admitted.mark);
+                }
                 let copy = Copy { mark: admitted.mark, to, end, proven: false };
                 self.copies.insert(admitted.operation, copy);
                 self.links[link].barrier.written(admitted.operation);

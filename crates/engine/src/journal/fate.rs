@@ -35,6 +35,15 @@ fn is_away(reason: Reason, has_device: bool) -> bool {
     reason.is_temporary() && !(has_device && reason == Reason::RecipientUnavailable)
 }
 
+/// What the sender of a message is told that could not be kept. One that may have arrived all the same is as unknown as
+/// without a journal.
+fn not_kept(doubtful: bool, text: &'static str, reason: Reason) -> Failure<'static> {
+    if doubtful {
+        return Reason::DeliveryUnknown.into();
+    }
+    Failure { text: Some(text.into()), ..Failure::from(reason) }
+}
+
 impl Why {
     /// Nobody knows whether a message arrived that is kept for this.
     pub(super) fn is_doubtful(self) -> bool {
@@ -43,11 +52,17 @@ impl Why {
 }
 
 impl Journal {
-    /// The far side, or the way to it, has said what became of an operation.
-    pub(crate) fn on_fate(&mut self, now: Instant, operation: OperationKey, status: &Status<'_>) -> Verdict {
+    /// The far side, or the way to it, has said what became of an operation; `unsure` where it may have arrived all the same.
+    pub(crate) fn on_fate(
+        &mut self,
+        now: Instant,
+        operation: OperationKey,
+        status: &Status<'_>,
+        unsure: bool,
+    ) -> Verdict {
         if let Some(key) = self.under_way.remove(operation) {
             self.under_way_count -= 1;
-            return self.on_fate_of_entry(now, key, operation, status);
+            return self.on_fate_of_entry(now, key, operation, status, unsure);
         }
         let Some(held) = self.held.remove(operation) else { return Verdict::Pass };
         let reason = match status {
@@ -60,9 +75,12 @@ impl Journal {
                 return Verdict::Pass;
             }
         };
-        let id = held.key.conversation;
+        let (key, id) = (held.key, held.key.conversation);
         match self.store(now, operation, held, Why::Failed(reason)) {
             Ok(waits) => {
+                if unsure && let Some(slot) = self.conversations.slot(key) {
+                    slot.doubtful = true;
+                }
                 self.conversations.pause(now, id);
                 if waits { Verdict::Waits } else { Verdict::Kept }
             }
@@ -83,6 +101,7 @@ impl Journal {
         key: EntryKey,
         operation: OperationKey,
         status: &Status<'_>,
+        unsure: bool,
     ) -> Verdict {
         self.conversations.closed(key);
         // An operator may have dropped it in the meantime.
@@ -95,7 +114,9 @@ impl Journal {
                 self.conversations.go_on(key.conversation);
             }
             Status::Failure(failure) if is_away(failure.reason, slot.has_device) => {
-                slot.doubtful |= Why::Failed(failure.reason).is_doubtful();
+                let doubtful = unsure || Why::Failed(failure.reason).is_doubtful();
+                // Who waits for it to be durable has heard of no attempt but this one.
+                slot.doubtful = doubtful || (slot.doubtful && !waits);
                 self.conversations.pause(now, key.conversation);
                 return if waits { Verdict::Waits } else { Verdict::Answered };
             }
@@ -177,9 +198,10 @@ impl Journal {
             StoreFailure::Broken => (&mut self.counters.broken, "messages cannot be kept", Reason::InternalError),
         };
         *count += 1;
+        let failure = not_kept(slot.doubtful, text, reason);
         self.drop_slot(key);
         self.conversations.list(key.conversation);
-        Some(self.told(waits, Some(Failure { text: Some(text.into()), ..Failure::from(reason) })))
+        Some(self.told(waits, Some(failure)))
     }
 
     /// The next one who has waited too long for his message to be durable. It is not kept.
@@ -192,12 +214,11 @@ impl Journal {
             self.patience.pop_front();
             if waits {
                 self.counters.slow += 1;
-                let pending = self.conversations.slot(key).and_then(|slot| slot.pending);
-                self.drop_slot(key);
-                self.take_back(key, pending);
+                let slot = self.drop_slot(key)?;
+                self.take_back(key, slot.pending);
                 self.conversations.list(key.conversation);
-                let text = Some("keeping the message takes too long".into());
-                return Some(self.told(operation, Some(Failure { text, ..Failure::from(Reason::Overloaded) })));
+                let failure = not_kept(slot.doubtful, "keeping the message takes too long", Reason::Overloaded);
+                return Some(self.told(operation, Some(failure)));
             }
         }
         None

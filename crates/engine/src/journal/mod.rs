@@ -34,7 +34,7 @@ pub use settings::{Keep, Settings, When};
 use crate::store::{Orders, Pending};
 pub(crate) use conversations::EntryKey;
 use conversations::{ConversationId, Conversations, Slot, user};
-use cpim::{Admitted, Failure, Keeping, OperationKey, Reason, Side};
+use cpim::{Admitted, Failure, Keeping, Mark, OperationKey, Reason, Side};
 use slotmap::SecondaryMap;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -268,6 +268,15 @@ impl Journal {
         self.users.keyed(&[b"mark", mark]) as u64
     }
 
+    /// Whether the message with this mark is kept, or was delivered from here a short while ago. Counts it.
+    pub(crate) fn knows(&mut self, now: Instant, mark: &Mark) -> bool {
+        let mark = self.mark(mark.as_bytes());
+        let known =
+            self.conversations.find_mark(mark).is_some() || self.delivered.find(now, u128::from(mark)).is_some();
+        self.counters.known += u64::from(known);
+        known
+    }
+
     /// Looks at a message before it is sent.
     pub(crate) fn admit(&mut self, now: Instant, admitted: &Admitted<'_>) -> Admission {
         let message = &admitted.message;
@@ -276,11 +285,10 @@ impl Journal {
             // Whoever writes is there.
             self.conversations.is_there(user(&self.users, source));
         }
-        let mark = self.mark(admitted.mark.as_bytes());
-        if self.conversations.find_mark(mark).is_some() || self.delivered.find(now, u128::from(mark)).is_some() {
-            self.counters.known += 1;
+        if self.knows(now, &admitted.mark) {
             return Admission::Known;
         }
+        let mark = self.mark(admitted.mark.as_bytes());
         let Some(keep) = self.settings.keep(destination.domain()) else { return Admission::Pass };
         let (when, lifetime, largest, per_conversation) =
             (keep.when, keep.lifetime, keep.largest, keep.per_conversation);
