@@ -46,18 +46,50 @@ pub(crate) enum Mutant {
     GiveUpConnecting,
     ReverseTurn,
     ReuseIds,
+    ForgetSecret,
+    ForgetAnswers,
+    AnswerOtherwise,
+    AnswerBeforeCommit,
+    IgnoreStoreFailure,
+    LosePatience,
+    LoseEntry,
+    DeleteEarly,
+    SwapEntries,
+    RenameEntry,
+    LeaveEntries,
+    HideDate,
+    CountNoDuplicates,
+    DropLetter,
+    TrustLetter,
+    OverlookDamage,
 }
 
-/// A mutant, what is wrong with it, what it must be found by, and the faults that it needs to be found: without them it does no harm.
+/// A mutant, and where it is found.
 pub(crate) struct Row {
     pub(crate) mutant: Mutant,
     pub(crate) what: &'static str,
+    /// What it must be found by.
     pub(crate) breach: Breach,
+    /// The faults of which each brings it to light. Without them it does no harm.
     pub(crate) faults: &'static [Fault],
+    /// What there is besides, whether there are those faults or not.
+    pub(crate) amid: &'static [Fault],
+    /// It is one of a gateway with a journal.
+    pub(crate) keeps: bool,
 }
 
 const fn row(mutant: Mutant, what: &'static str, breach: Breach, faults: &'static [Fault]) -> Row {
-    Row { mutant, what, breach, faults }
+    Row { mutant, what, breach, faults, amid: &[], keeps: false }
+}
+
+const fn kept(
+    mutant: Mutant,
+    what: &'static str,
+    breach: Breach,
+    faults: &'static [Fault],
+    amid: &'static [Fault],
+) -> Row {
+    Row { mutant, what, breach, faults, amid, keeps: true }
 }
 
 /// All mutants.
@@ -199,5 +231,99 @@ pub(crate) const MUTANTS: &[Row] = &[
         "After a restart ids are made again that were made before.",
         Breach::ReusedId,
         &[Fault::Restart],
+    ),
+    kept(
+        Mutant::ForgetSecret,
+        "After a restart the secret is another one.",
+        Breach::OtherId,
+        &[Fault::Restart],
+        &[Fault::LostOut],
+    ),
+    kept(
+        Mutant::ForgetAnswers,
+        "After a restart the log of the turns is not read.",
+        Breach::DeliveredTwice,
+        &[Fault::Restart],
+        &[Fault::LostOut],
+    ),
+    kept(
+        Mutant::AnswerOtherwise,
+        "After a restart a request that was answered gets another status.",
+        Breach::TwoAnswers,
+        &[Fault::Restart],
+        &[Fault::LostOut],
+    ),
+    kept(
+        Mutant::AnswerBeforeCommit,
+        "What is kept is answered before it is durable.",
+        Breach::UntrueSuccess,
+        &[Fault::Refused, Fault::Reset],
+        &[],
+    ),
+    kept(
+        Mutant::IgnoreStoreFailure,
+        "What the store did not take is answered as if it had.",
+        Breach::UntrueSuccess,
+        &[Fault::StoreFull, Fault::StoreBroken],
+        &[Fault::Refused],
+    ),
+    kept(
+        Mutant::LosePatience,
+        "What takes long to become durable is answered as if it were.",
+        Breach::UntrueSuccess,
+        &[Fault::StoreSlow],
+        &[Fault::Refused],
+    ),
+    kept(
+        Mutant::LoseEntry,
+        "An entry is lost when the gateway starts.",
+        Breach::Lost,
+        &[Fault::Restart, Fault::PowerLoss],
+        &[Fault::Refused],
+    ),
+    kept(
+        Mutant::DeleteEarly,
+        "An entry is deleted before its fate is known.",
+        Breach::Lost,
+        &[Fault::Restart],
+        &[Fault::Refused, Fault::Hung],
+    ),
+    kept(
+        Mutant::SwapEntries,
+        "Two entries of a conversation change places when the gateway starts.",
+        Breach::OrderAtRecipient,
+        &[Fault::Restart],
+        &[Fault::Refused],
+    ),
+    kept(
+        Mutant::RenameEntry,
+        "What is delivered again has another id.",
+        Breach::OtherId,
+        &[Fault::Hung, Fault::Restart],
+        &[],
+    ),
+    kept(Mutant::LeaveEntries, "Entries are not deleted.", Breach::JournalLeft, &[], &[]),
+    kept(Mutant::HideDate, "What was kept does not say when it came.", Breach::Undated, &[Fault::Refused], &[]),
+    kept(
+        Mutant::CountNoDuplicates,
+        "Possible duplicates are not counted.",
+        Breach::Uncounted,
+        &[Fault::Hung, Fault::Deaf],
+        &[],
+    ),
+    kept(Mutant::DropLetter, "Dead letters are dropped.", Breach::Lost, &[Fault::Refused], &[]),
+    kept(
+        Mutant::TrustLetter,
+        "A letter that nobody took counts as handed over.",
+        Breach::Lost,
+        &[Fault::LetterRefused],
+        &[Fault::Refused],
+    ),
+    kept(
+        Mutant::OverlookDamage,
+        "A damaged entry is dropped without a word.",
+        Breach::DamageUnreported,
+        &[Fault::Damaged],
+        &[Fault::Refused, Fault::Restart],
     ),
 ];

@@ -5,6 +5,7 @@
 //! and the gateway, `server` what the XMPP server does and `links` its streams, `life` how the gateway ends and begins.
 
 mod connections;
+mod disk;
 mod life;
 mod links;
 mod network;
@@ -12,26 +13,28 @@ mod phones;
 mod plan;
 mod server;
 
-use crate::ledger::{Breach, Ledger, Rest};
+use crate::ledger::{Breach, Ledger, Rest, Text};
 use crate::mutant::Mutant;
 use crate::weather::{FAULTS, Fault, Weather};
 use connections::Connections;
+use disk::Disk;
 use engine::Engine;
 use entente_tests::dice::Dice;
+use life::Death;
 use network::Held;
 use phones::Phones;
 use server::Server;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
-use turn::{Action, CloseCause, Input, Machine, StreamId, Target};
+use turn::{Action, CloseCause, Input, Machine, StreamId, Target, Ticket};
 
 /// Inputs so near to each other may fall into one turn.
 const NEAR: Duration = Duration::from_millis(2);
 /// After so long without anything said every timer has passed.
 const QUIET: Duration = Duration::from_secs(70);
 /// No run is longer.
-const LONGEST: Duration = Duration::from_secs(1200);
+const LONGEST: Duration = Duration::from_secs(2400);
 
 /// What happens at a moment. What concerns a stream of a life of the gateway names it, as another life has other streams.
 enum Event {
@@ -73,6 +76,21 @@ enum Event {
     Strikes(Fault, Duration),
     /// A killed gateway stands again.
     Starts,
+    /// The store has done something.
+    StoreAnswers { life: u32 },
+    /// The engine is told so, though it has not.
+    Told { life: u32, ticket: Ticket },
+    /// Somebody takes a letter, or does not.
+    HandedOver { life: u32, ticket: Ticket, done: bool, text: Option<Text> },
+}
+
+/// A wrong engine, and the weather that it is looked at in.
+#[derive(Clone)]
+pub(crate) struct Wrong {
+    pub(crate) mutant: Mutant,
+    pub(crate) weather: Weather,
+    /// It has a journal.
+    pub(crate) keeps: bool,
 }
 
 /// One run.
@@ -80,7 +98,10 @@ pub(crate) struct Simulation {
     seed: u64,
     settings: engine::Settings,
     engine: Engine,
+    disk: Disk,
     life: u32,
+    /// It is killed in its next turn.
+    death: Option<Death>,
     /// The gateway is not running.
     down: bool,
     start: Instant,
@@ -108,7 +129,7 @@ pub(crate) struct Simulation {
 impl Simulation {
     /// The world of a seed.
     pub(crate) fn new(seed: u64) -> Self {
-        Self::draw(seed, None, None)
+        Self::draw(seed, None)
     }
 
     /// The same that writes down what happens.
@@ -116,9 +137,9 @@ impl Simulation {
         Self { trace: true, ..Self::new(seed) }
     }
 
-    /// The world of a seed with this weather and a wrong engine.
-    pub(crate) fn wrong(seed: u64, weather: Weather, mutant: Mutant) -> Self {
-        Self::draw(seed, Some(weather), Some(mutant))
+    /// The same with a wrong engine in a weather of its own.
+    pub(crate) fn wrong(seed: u64, wrong: Wrong) -> Self {
+        Self::draw(seed, Some(wrong))
     }
 
     fn at(&mut self, at: Instant, event: Event) {
@@ -188,7 +209,7 @@ impl Simulation {
             }
             if !self.queue.is_empty() {
                 quiet = None;
-            } else if self.now > *quiet.get_or_insert(self.now) + QUIET {
+            } else if self.now > *quiet.get_or_insert(self.now) + QUIET && self.kept() == 0 {
                 break;
             }
             if self.now > self.start + LONGEST {
@@ -198,16 +219,32 @@ impl Simulation {
             }
         }
         let rest = self.rest();
+        if rest.entries > 0 {
+            let rows = self.disk.rows();
+            self.note(|| rows);
+        }
         self.ledger.end(&rest);
+    }
+
+    /// What is kept.
+    fn kept(&self) -> usize {
+        let counted = self.engine.counters().journal.map_or(0, |journal| journal.entries);
+        counted.max(self.disk.entries())
     }
 
     fn rest(&self) -> Rest {
         let counters = self.engine.counters();
+        let journal = counters.journal.unwrap_or_default();
+        let uncounted = self.mutant == Some(Mutant::CountNoDuplicates);
         Rest {
             open: self.engine.open(),
             up: self.server.stands(),
             late_failures: counters.late_failures,
             unanswerable: counters.xmpp.unanswerable,
+            possible_duplicates: if uncounted { 0 } else { journal.possible_duplicates },
+            damaged: journal.damaged,
+            entries: self.kept(),
+            dead_letters: self.settings.journal.dead_letters,
         }
     }
 
@@ -264,6 +301,9 @@ impl Simulation {
             Event::FalseReturn { link, id, text } => self.false_return(link, &id, text),
             Event::Strikes(fault, span) => self.trouble(fault, span),
             Event::Starts => self.starts(),
+            Event::StoreAnswers { life } => self.store_answers(life),
+            Event::Told { life, ticket } => self.told(life, ticket),
+            Event::HandedOver { life, ticket, done, text } => self.handed_over(life, ticket, done, text),
         }
     }
 
@@ -297,8 +337,16 @@ impl Simulation {
         } else {
             self.engine.handle_timeout(self.now);
         }
+        self.write_log();
+        let death = self.death.take();
+        let mut left = death.map(|death| death.orders);
         let mut written = Vec::new();
         while let Some(action) = self.engine.output().poll_action() {
+            match &mut left {
+                Some(0) => continue,
+                Some(left) => *left -= 1,
+                None => {}
+            }
             let life = self.life;
             match action {
                 Action::SendDatagram { peer, bytes, .. } => {
@@ -314,16 +362,17 @@ impl Simulation {
                 Action::Close { stream } => self.after(5, Event::Closes { life, stream }),
                 Action::Write { stream } => written.push(stream),
                 Action::StartTls { .. } => panic!("the gateway never accepts TLS"),
-                Action::Commit { .. } | Action::Load { .. } | Action::HandOver { .. } => {
-                    panic!("this gateway keeps nothing")
-                }
+                Action::Commit { .. } | Action::Load { .. } | Action::HandOver { .. } => self.order(&action),
             }
         }
         self.engine.output().end_turn();
         for stream in written {
             self.stream_is_written(stream);
         }
-        self.ledger.turn_ends();
+        match death {
+            Some(death) => self.dies_of(death),
+            None => self.ledger.turn_ends(),
+        }
     }
 
     /// An order to close is carried out, with what is still to be written.

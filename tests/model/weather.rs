@@ -33,6 +33,12 @@ pub(crate) enum Fault {
     LateBounce,
     Crowd,
     Restart,
+    PowerLoss,
+    StoreSlow,
+    StoreFull,
+    StoreBroken,
+    Damaged,
+    LetterRefused,
 }
 
 /// A fault: its name, what it is, and what its chance is drawn from (percent of the occasions).
@@ -132,6 +138,17 @@ pub(crate) const FAULTS: &[Row] = &[
     row(Fault::LateBounce, "late bounce", "The server has no such user, and says so late.", &[0, 5, 20]),
     row(Fault::Crowd, "several inputs in one turn", "Several inputs fall into one turn.", &[0, 20, 60]),
     row(Fault::Restart, "restart", "The gateway is killed and started again.", &[0, 0, 0, 0, 10, 40]),
+    row(
+        Fault::PowerLoss,
+        "power loss",
+        "The machine of the gateway loses its power: the end of the log of the turns is gone.",
+        &[0, 0, 0, 0, 5, 20],
+    ),
+    row(Fault::StoreSlow, "store slow", "The store takes seconds for each order.", &[0, 0, 0, 10, 40]),
+    row(Fault::StoreFull, "store full", "The store has no room.", &[0, 0, 0, 10, 40]),
+    row(Fault::StoreBroken, "store broken", "The store can be neither written nor read.", &[0, 0, 0, 10, 40]),
+    row(Fault::Damaged, "entry damaged", "An entry is not what was written, after a restart.", &[0, 0, 20, 60]),
+    row(Fault::LetterRefused, "letter refused", "Nobody takes a dead letter, for now.", &[0, 0, 20, 60]),
 ];
 
 /// How often each fault happens in one run.

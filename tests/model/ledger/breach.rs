@@ -28,6 +28,12 @@ pub(crate) enum Breach {
     StaysDown,
     ReusedId,
     Leftover,
+    OtherId,
+    Undated,
+    Uncounted,
+    Lost,
+    JournalLeft,
+    DamageUnreported,
 }
 
 /// All of it, in words.
@@ -57,4 +63,16 @@ pub(crate) const BREACHES: &[(Breach, &str)] = &[
     (Breach::StaysDown, "The component stream does not stand in the end, though the server takes connections."),
     (Breach::ReusedId, "An identifier of one message is made again for another."),
     (Breach::Leftover, "A table is not empty after quiet."),
+    (Breach::OtherId, "What is delivered again has another id than before, though the gateway has a lasting secret."),
+    (Breach::Undated, "A message that was kept for long is delivered without saying when it came."),
+    (Breach::Uncounted, "More duplicates than the gateway has counted as possible."),
+    (
+        Breach::Lost,
+        "A request was answered 2xx, and nobody has its message: neither its recipient nor, as a failure told late or a dead letter, anybody else.",
+    ),
+    (
+        Breach::JournalLeft,
+        "The journal is not empty after everybody has been there and every entry has become too old.",
+    ),
+    (Breach::DamageUnreported, "An entry was damaged in the store, and the gateway does not say so."),
 ];

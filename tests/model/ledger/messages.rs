@@ -1,6 +1,7 @@
 //! Messages of XMPP users: requests of the gateway, their answers, and what their senders are told.
 
-use super::{Breach, Ledger};
+use super::{Breach, Ledger, Text};
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
@@ -18,8 +19,19 @@ pub(super) struct Message {
     wants_receipt: bool,
     branch: Option<String>,
     reached: bool,
+    /// How the recipient can tell his copies apart: by the CSeq of those that he has taken.
+    taken: BTreeSet<u32>,
     errors: usize,
     receipts: usize,
+    /// How often the gateway was killed while it was kept.
+    survived: usize,
+}
+
+impl Message {
+    /// Deliveries beyond the first, as far as the recipient cannot know them.
+    pub(super) fn duplicates(&self) -> u64 {
+        (self.taken.len() as u64).saturating_sub(1)
+    }
 }
 
 /// A request of ours.
@@ -68,7 +80,18 @@ impl Ledger {
     /// A message of an XMPP user is handed to the engine.
     pub(crate) fn message_in(&mut self, n: u32, pair: (usize, usize), wants_receipt: bool) {
         let (place, life) = (self.tick(), self.life);
-        let row = Message { pair, place, life, wants_receipt, branch: None, reached: false, errors: 0, receipts: 0 };
+        let row = Message {
+            pair,
+            place,
+            life,
+            wants_receipt,
+            branch: None,
+            reached: false,
+            taken: BTreeSet::new(),
+            errors: 0,
+            receipts: 0,
+            survived: 0,
+        };
         self.messages.insert(n, row);
     }
 
@@ -84,8 +107,20 @@ impl Ledger {
         now: Instant,
     ) {
         let life = self.life;
+        let was_kept = n.is_some_and(|n| self.was_kept(Text::Xmpp(n)));
         if let Some(sent) = self.sent.get_mut(branch) {
             sent.times += 1;
+            if sent.life != life && sent.n == n && was_kept {
+                // The same attempt, repeated after a restart.
+                (sent.life, sent.first, sent.peer, sent.times) = (life, now, peer, 1);
+                (sent.connection, sent.provisional, sent.end) = (connection, false, None);
+                sent.uri = uri.to_owned();
+                self.enter_open(branch, uri, now);
+                if let Some(row) = n.and_then(|n| self.messages.get_mut(&n)) {
+                    row.branch = Some(branch.to_owned());
+                }
+                return self.see("request again after a restart with its branch");
+            }
             if sent.life != life || sent.n != n {
                 let words = format!("{branch} of {:?} for {n:?}", sent.n);
                 self.breach(Breach::ReusedId, words);
@@ -99,35 +134,56 @@ impl Ledger {
         let to = uri.to_owned();
         let sent = Sent { n, life, first: now, peer, uri: to, connection, times: 1, provisional: false, end: None };
         self.sent.insert(branch.to_owned(), sent);
-        if let Some(other) = self.open.insert(uri.to_owned(), branch.to_owned()) {
-            let other = &self.sent[&other];
-            if other.end.is_none() && now < other.first + NEARLY_TIMER_F {
-                self.breach(Breach::TwoOpen, format!("{branch} to {uri}"));
-            }
-        }
+        self.enter_open(branch, uri, now);
         let Some((n, row)) = n.and_then(|n| self.messages.get_mut(&n).map(|row| (n, row))) else { return };
         let (pair, place) = (row.pair, row.place);
+        let again = row.branch.is_some();
         let before = row.branch.replace(branch.to_owned());
         if self.holds_off(peer, uri, now) {
             self.astray.push((branch.to_owned(), peer, uri.to_owned(), now));
         }
         // Only a refusal may be followed by another try, or silence or a lost connection by one at another next hop.
-        if let Some(&Sent { first, peer: tried, end, .. }) = before.as_ref().map(|before| &self.sent[before]) {
+        if let Some(&Sent { first, peer: tried, end, life: of, .. }) = before.as_ref().map(|before| &self.sent[before])
+        {
             match end {
+                _ if was_kept && of != life => self.see("kept and tried again after a restart"),
                 Some(End::Answered(503)) if tried != peer => self.see("again after 503"),
                 Some(End::Answered(status)) if status >= 300 && status != 503 => {
                     self.see(format!("again after {status}"));
                 }
                 Some(End::Failed) if tried != peer => self.see("again after a failure of the network"),
                 None if tried != peer && now >= first + NEARLY_TIMER_F => self.see("again after silence"),
+                // The journal tries again what was refused for now, or not answered.
+                Some(End::Answered(300..)) if was_kept => self.see("kept and tried again after a refusal"),
+                Some(End::Failed) if was_kept => self.see("kept and tried again after a failure of the network"),
+                None if was_kept && now >= first + NEARLY_TIMER_F => self.see("kept and tried again after silence"),
                 end => {
                     let words = format!("message {n} in two requests, after {end:?} from {tried} to {peer}");
                     self.breach(Breach::DeliveredTwice, words);
                 }
             }
         }
+        if again {
+            return;
+        }
         if self.last_sent.insert(pair, place).is_some_and(|before| before > place) {
             self.breach(Breach::Order, format!("{n} of {pair:?} to SIP"));
+        }
+    }
+
+    fn enter_open(&mut self, branch: &str, uri: &str, now: Instant) {
+        if let Some(other) = self.open.insert(uri.to_owned(), branch.to_owned()) {
+            let other = &self.sent[&other];
+            if other.end.is_none() && now < other.first + NEARLY_TIMER_F {
+                self.breach(Breach::TwoOpen, format!("{branch} to {uri}"));
+            }
+        }
+    }
+
+    /// A next hop takes a request of ours for good.
+    pub(crate) fn taken(&mut self, n: u32, cseq: u32) {
+        if let Some(row) = self.messages.get_mut(&n) {
+            row.taken.insert(cseq);
         }
     }
 
@@ -223,7 +279,14 @@ impl Ledger {
     }
 
     /// The gateway is killed.
-    pub(crate) fn killed(&mut self, now: Instant) {
+    pub(super) fn end_requests_of_a_life(&mut self, now: Instant) {
+        let next = self.life + 1;
+        for (n, row) in &mut self.messages {
+            if self.durable.contains(&Text::Xmpp(*n)) {
+                row.life = next;
+                row.survived += 1;
+            }
+        }
         for sent in self.sent.values_mut().filter(|sent| sent.end.is_none() && now < sent.first + TIMER_F) {
             sent.end = Some(End::Killed);
         }
@@ -245,29 +308,31 @@ impl Ledger {
         }
     }
 
-    pub(super) fn end_messages(&mut self, unanswerable: u64) {
+    pub(super) fn end_messages(&mut self) {
         let mut found = Vec::new();
         // What was counted as not to be told is excused.
         let mut untold = 0;
         for (n, row) in &self.messages {
+            let text = Text::Xmpp(*n);
             let end = row.branch.as_ref().and_then(|branch| self.sent[branch].end);
             let success = matches!(end, Some(End::Answered(200..300)));
-            if row.errors > usize::from(!success) {
+            // What the gateway did not know any more when it was killed it may say or do once more.
+            if row.errors > usize::from(!success) + row.survived {
                 found.push((Breach::EndedTwice, format!("message {n}: {end:?}, {} errors", row.errors)));
             }
             // What was open when the gateway was killed is lost with it: nobody was promised anything.
-            let lost = row.life != self.life;
+            let lost = row.life != self.life || self.damaged.contains(&text);
             if !success && row.errors == 0 && !lost {
                 untold += 1;
-                if untold > unanswerable {
+                if untold > self.unanswerable {
                     found.push((Breach::Unended, format!("message {n}: {end:?}, no error")));
                 }
             }
+            // Of what was kept nobody says when it was delivered.
             let due = usize::from(end == Some(End::Answered(200)) && row.wants_receipt);
-            if row.receipts < due && !lost {
-                untold += 1;
-            }
-            if row.receipts > due || (row.receipts < due && !lost && untold > unanswerable) {
+            let missed = row.receipts < due && !lost && !self.ever_kept.contains(&text);
+            untold += u64::from(missed);
+            if row.receipts > due + row.survived || (missed && untold > self.unanswerable) {
                 found.push((Breach::Receipt, format!("message {n}: {end:?}, {} receipts", row.receipts)));
             }
         }

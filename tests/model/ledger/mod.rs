@@ -15,6 +15,15 @@ use std::time::Instant;
 
 pub(crate) use breach::{BREACHES, Breach};
 
+/// A message of a user, by its number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Text {
+    /// Of a SIP user.
+    Sip(u32),
+    /// Of an XMPP user.
+    Xmpp(u32),
+}
+
 /// The reference.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -33,6 +42,7 @@ pub(crate) struct Ledger {
     /// Requests of this turn that went where none may go, as far as was known before it.
     astray: Vec<(String, SocketAddr, String, Instant)>,
     last_written: BTreeMap<(usize, usize), usize>,
+    last_read: BTreeMap<(usize, usize), usize>,
     last_sent: BTreeMap<(usize, usize), usize>,
     last_reached: BTreeMap<(usize, usize), usize>,
     /// Requests that have come again and want their answer in this turn.
@@ -41,13 +51,33 @@ pub(crate) struct Ledger {
     streams: usize,
     life: u32,
     ping: Option<String>,
+    /// It has, in this turn.
+    ping_has_returned: bool,
     late_bounces: u64,
+    /// The gateway has a secret and a log of its answers that outlive it.
+    pub(crate) lasts: bool,
+    /// It has a journal.
+    pub(crate) keeps: bool,
+    /// Requests come in datagrams, and are known again.
+    pub(crate) udp: bool,
+    /// What the journal has, as the store would find it after a crash.
+    durable: BTreeSet<Text>,
+    ever_kept: BTreeSet<Text>,
+    /// What was handed over as a dead letter.
+    letters: BTreeSet<Text>,
+    /// What was damaged in the store.
+    damaged: BTreeSet<Text>,
+    late_failures: u64,
+    possible_duplicates: u64,
+    found_damaged: u64,
+    unanswerable: u64,
     breaches: BTreeMap<Breach, String>,
     /// How often something of each kind was seen: a run in which nothing happens proves nothing.
     pub(crate) seen: BTreeMap<String, usize>,
 }
 
-/// How the gateway stands when all is over.
+/// How the gateway stands when a life of it is over.
+#[derive(Default)]
 pub(crate) struct Rest {
     /// Rows of its tables.
     pub(crate) open: usize,
@@ -55,8 +85,16 @@ pub(crate) struct Rest {
     pub(crate) up: bool,
     /// Late failures that it has counted in this life.
     pub(crate) late_failures: u64,
-    /// Answers towards XMPP that it has counted as not to be written in this life.
+    /// Answers towards XMPP that it has counted as not to be written.
     pub(crate) unanswerable: u64,
+    /// Possible duplicates that it has counted.
+    pub(crate) possible_duplicates: u64,
+    /// Entries of the journal that it has found damaged.
+    pub(crate) damaged: u64,
+    /// Rows of the journal in the store, and entries that it counts.
+    pub(crate) entries: usize,
+    /// Somebody takes dead letters.
+    pub(crate) dead_letters: bool,
 }
 
 impl Ledger {
@@ -82,7 +120,7 @@ impl Ledger {
 
     /// Whether nobody waits and no ping is in flight.
     pub(crate) fn is_idle(&self) -> bool {
-        self.ping.is_none() && self.requests.values().all(Request::is_answered)
+        self.ping.is_none() && self.durable.is_empty() && self.requests.values().all(Request::is_answered)
     }
 
     /// The engine has written a ping.
@@ -91,7 +129,11 @@ impl Ledger {
             self.breach(Breach::TwoPings, format!("{id} behind {before}"));
         }
         let stream = self.streams;
-        if !self.requests.values().any(|row| row.waits_on(stream)) {
+        // What is kept waits for its fate, though nobody waits for its answer.
+        let waits = |(n, row): (&u32, &Request)| {
+            row.is_on(stream) && (!row.is_answered() || self.ever_kept.contains(&Text::Sip(*n)))
+        };
+        if !self.requests.iter().any(waits) {
             self.breach(Breach::NeedlessPing, id.to_owned());
         }
     }
@@ -100,6 +142,7 @@ impl Ledger {
     pub(crate) fn ping_in(&mut self, id: &str) {
         if self.ping.as_deref() == Some(id) {
             self.ping = None;
+            self.ping_has_returned = true;
         }
     }
 
@@ -113,13 +156,44 @@ impl Ledger {
     /// A turn is over, and all that it has led to is noted.
     pub(crate) fn turn_ends(&mut self) {
         self.hop_turn_ends();
+        if std::mem::take(&mut self.ping_has_returned) {
+            self.be_sure();
+        }
         if let Some(n) = std::mem::take(&mut self.repeated).first() {
             self.breach(Breach::RepetitionUnanswered, format!("request {n}"));
         }
     }
 
-    /// The gateway has been killed and starts again.
-    pub(crate) fn restarted(&mut self, rest: &Rest) {
+    /// This is what the store has of the journal now.
+    pub(crate) fn kept(&mut self, durable: BTreeSet<Text>) {
+        self.ever_kept.extend(&durable);
+        self.durable = durable;
+    }
+
+    /// Whether a message was in the store once.
+    pub(crate) fn was_kept(&self, text: Text) -> bool {
+        self.ever_kept.contains(&text)
+    }
+
+    /// Somebody has taken a dead letter.
+    pub(crate) fn letter(&mut self, text: Text) {
+        self.see("dead letter");
+        self.letters.insert(text);
+    }
+
+    /// Something in the store is not what was written.
+    pub(crate) fn damage(&mut self, text: Text) {
+        self.damaged.insert(text);
+    }
+
+    /// The gateway has been killed, and this is what the store still has. Where the machine has lost its power, what was
+    /// answered since `since` may be forgotten.
+    pub(crate) fn killed(&mut self, rest: &Rest, durable: BTreeSet<Text>, since: Option<Instant>, now: Instant) {
+        self.kept(durable);
+        self.end_requests_of_a_life(now);
+        if let Some(since) = since {
+            self.doubt_answers(since);
+        }
         self.life_ends(rest);
         self.life += 1;
         self.streams += 1;
@@ -133,7 +207,11 @@ impl Ledger {
     }
 
     fn life_ends(&mut self, rest: &Rest) {
-        if rest.late_failures < self.late_bounces {
+        self.late_failures += rest.late_failures;
+        self.possible_duplicates += rest.possible_duplicates;
+        self.found_damaged += rest.damaged;
+        self.unanswerable += rest.unanswerable;
+        if !self.keeps && rest.late_failures < self.late_bounces {
             let words = format!("{} of {}", rest.late_failures, self.late_bounces);
             self.breach(Breach::LateUncounted, words);
         }
@@ -146,10 +224,33 @@ impl Ledger {
         if rest.open > 0 {
             self.breach(Breach::Leftover, format!("{} rows", rest.open));
         }
+        if rest.entries > 0 {
+            self.breach(Breach::JournalLeft, format!("{} entries", rest.entries));
+        }
         if !rest.up {
             self.breach(Breach::StaysDown, String::new());
         }
-        self.end_requests();
-        self.end_messages(rest.unanswerable);
+        if self.found_damaged < self.damaged.len() as u64 {
+            self.breach(Breach::DamageUnreported, format!("{} of {:?}", self.found_damaged, self.damaged));
+        }
+        self.end_requests(rest);
+        self.end_messages();
+        let duplicates = self.duplicates();
+        if duplicates > self.possible_duplicates {
+            let requests = self.requests.iter().filter(|(_, row)| row.duplicates() > 0).map(|(n, _)| Text::Sip(*n));
+            let messages = self.messages.iter().filter(|(_, row)| row.duplicates() > 0).map(|(n, _)| Text::Xmpp(*n));
+            let seen: Vec<_> = requests.chain(messages).collect();
+            let words = format!("{} counted, {duplicates} seen: {seen:?}", self.possible_duplicates);
+            self.breach(Breach::Uncounted, words);
+        }
+    }
+
+    /// Deliveries of the same message beyond the first that nobody but the journal has brought about.
+    fn duplicates(&self) -> u64 {
+        if !self.keeps {
+            return 0;
+        }
+        self.requests.values().map(Request::duplicates).sum::<u64>()
+            + self.messages.values().map(Message::duplicates).sum::<u64>()
     }
 }

@@ -1,6 +1,6 @@
 //! SIP connections between the gateway and its next hops: in pieces, hung, refused, reset.
 
-use super::phones::{branch_of, request_number};
+use super::phones::{branch_of, request_number, summary};
 use super::{Event, Simulation};
 use crate::mutant::Mutant;
 use crate::weather::Fault;
@@ -198,7 +198,7 @@ impl Simulation {
             row.tapped = rest;
         }
         for text in messages {
-            self.note(|| format!("< {} {}", text.lines().next().unwrap_or_default(), branch_of(&text)));
+            self.note(|| format!("< {}", summary(&text)));
             match status(&text) {
                 Some(code) => {
                     let elsewhere = !self.connections.rows.get(&connection).is_some_and(|row| row.of_hop);

@@ -1,21 +1,44 @@
-//! The gateway is killed, as by `kill -9`, and starts again: what it knew is gone, what was under way on the network is not.
+//! The gateway is killed and starts again: what it knew is gone, what was under way on the network is not.
 
 use super::{Event, Simulation};
 use crate::mutant::Mutant;
 use crate::weather::Fault;
-use engine::Engine;
 use std::time::Duration;
 
+/// How the gateway will end in its next turn.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Death {
+    /// So many of the turn's orders are carried out.
+    pub(super) orders: u64,
+    fault: Fault,
+    span: Duration,
+}
+
 impl Simulation {
-    /// The process is gone from one moment to the next.
-    pub(super) fn is_killed(&mut self, span: Duration) {
-        if self.down {
+    /// The process is killed, at once or in the middle of its next turn, or the machine loses its power.
+    pub(super) fn is_killed(&mut self, fault: Fault, span: Duration) {
+        if self.down || self.death.is_some() {
             return;
         }
-        self.struck(Fault::Restart);
+        if self.dice.percent(50) {
+            let orders = self.dice.below(4);
+            self.death = Some(Death { orders, fault, span });
+        } else {
+            self.dies(fault, span);
+        }
+    }
+
+    /// The turn in which the gateway dies is over.
+    pub(super) fn dies_of(&mut self, death: Death) {
+        self.ledger.see("killed in a turn");
+        self.dies(death.fault, death.span);
+    }
+
+    fn dies(&mut self, fault: Fault, span: Duration) {
+        self.struck(fault);
         let rest = self.rest();
-        self.ledger.killed(self.now);
-        self.ledger.restarted(&rest);
+        let (kept, since) = self.disk_is_cut(fault == Fault::PowerLoss);
+        self.ledger.killed(&rest, kept, since, self.now);
         self.down = true;
         self.life += 1;
         self.links_are_cut();
@@ -27,13 +50,10 @@ impl Simulation {
 
     /// Another one is started.
     pub(super) fn starts(&mut self) {
-        let mut settings = self.settings.clone();
-        settings.made_at = settings.made_at.and_then(|at| at.checked_add(self.now - self.start));
-        let mut seed = [self.seed as u8; 16];
-        seed[0] ^= if self.is_wrong(Mutant::ReuseIds) { 0 } else { self.life as u8 };
-        self.engine = Engine::new(settings, seed, self.now);
+        self.engine = self.make_engine();
         self.down = false;
         self.note(|| "the gateway starts".into());
+        self.applied |= self.mutant == Some(Mutant::ReuseIds);
         if !self.crowded {
             self.turn();
         }

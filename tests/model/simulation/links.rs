@@ -94,7 +94,7 @@ impl Simulation {
     /// What the server says is on its way.
     pub(super) fn say(&mut self, link: u64, what: Words) {
         let Words { mut text, meaning } = what;
-        if let Meaning::Bounce { id } = &meaning {
+        if let Meaning::Bounce { id, .. } = &meaning {
             let late = self.ledger.is_answered(id);
             if self.is_wrong(if late { Mutant::DropLateBounce } else { Mutant::DropBounce }) {
                 text.clear();
@@ -145,7 +145,7 @@ impl Simulation {
             match meaning {
                 Meaning::Nothing | Meaning::Handshake => {}
                 Meaning::Ping { id } => self.ledger.ping_in(&id),
-                Meaning::Bounce { id } => self.ledger.bounce_in(&id),
+                Meaning::Bounce { id, status } => self.ledger.bounce_in(&id, status),
                 Meaning::Message { n, pair, wants_receipt } => self.ledger.message_in(n, pair, wants_receipt),
             }
         }
@@ -289,7 +289,10 @@ impl Simulation {
                 }
             }
         } else if let Some(n) = body_number(stanza, "sip ") {
-            self.ledger.stanza_out(n, id);
+            let stamped = stanza.contains("<delay ") && !self.is_wrong(Mutant::HideDate);
+            let renamed = self.ledger.was_written(n) && self.is_wrong(Mutant::RenameEntry);
+            let id = if renamed { format!("{id}x") } else { id.to_owned() };
+            self.ledger.stanza_out(n, &id, stamped, self.now);
         }
     }
 }

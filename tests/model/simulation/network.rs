@@ -1,6 +1,6 @@
 //! Datagrams between the gateway and its next hops: lost, doubled, overtaken, late.
 
-use super::phones::{branch_of, message_number, request_number, wrong_branch};
+use super::phones::{branch_of, message_number, request_number, summary, wrong_branch};
 use super::{Event, Simulation};
 use crate::mutant::Mutant;
 use crate::weather::Fault;
@@ -183,7 +183,7 @@ impl Simulation {
     /// A datagram leaves the gateway.
     pub(super) fn datagram_leaves(&mut self, peer: SocketAddr, bytes: Vec<u8>) {
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        self.note(|| format!("< {} {}", text.lines().next().unwrap_or_default(), branch_of(&text)));
+        self.note(|| format!("< {}", summary(&text)));
         if let Some(code) = status(&text) {
             if let Some(bytes) = self.answer_leaves(&text, code) {
                 self.travels(&OUT, || Event::ToHop { hop: peer, bytes: bytes.clone() });
@@ -212,17 +212,20 @@ impl Simulation {
             text.replace_range(8..11, "500");
         }
         if code == 404 && self.is_wrong(Mutant::MistellBounce) {
-            text.replace_range(8..11, "480");
+            text.replace_range(8..11, "403");
+        }
+        if self.phones.is_answered_in_another_life(n, self.life) && self.is_wrong(Mutant::AnswerOtherwise) {
+            text.replace_range(8..11, "488");
         }
         if text.contains("delivery unknown") && self.is_wrong(Mutant::DenyUnknown) {
             text = text.replace("delivery unknown", "not delivered");
         }
         if code >= 200 {
-            self.phones.gateway_has_answered(n);
+            self.phones.gateway_has_answered(n, self.life);
         }
         self.ledger.answer_out(n, text.as_bytes(), self.now);
         if code == 504 && text.contains("not delivered") && self.is_wrong_once(Mutant::DeliverAfterFailure) {
-            self.ledger.stanza_out(n, "late");
+            self.ledger.stanza_out(n, "late", true, self.now);
             self.ledger.stanza_read("late");
         }
         Some(text.into_bytes())

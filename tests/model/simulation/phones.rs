@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 pub(super) const SIP_USERS: [&str; 3] = ["juliet", "nurse", "tybalt"];
 /// The second next hop.
 pub(super) const SECOND: ([u8; 4], u16) = ([192, 0, 2, 10], 5060);
+/// So long an answer is repeated (RFC 3261 17.2.2).
+const TIMER_J: Duration = Duration::from_secs(32);
 /// What the gateway has to know when a next hop asks who it is.
 pub(super) const GATEWAY_USER: &[u8] = b"gateway";
 pub(super) const PASSWORD: &[u8] = b"queen mab";
@@ -24,10 +26,10 @@ pub(super) struct Phones {
     requests: BTreeMap<u32, ((usize, usize), String)>,
     /// Whose final answer has come.
     answered: BTreeSet<u32>,
-    /// Whose final answer the gateway has sent.
-    sent_back: BTreeSet<u32>,
-    /// By branch, what was answered to a request of the gateway.
-    told: BTreeMap<String, Option<String>>,
+    /// Whose final answer the gateway has sent, in which life first.
+    sent_back: BTreeMap<u32, u32>,
+    /// By branch, what was answered to a request of the gateway, and when it came.
+    told: BTreeMap<String, (Instant, Option<String>)>,
     /// The next hops ask the gateway who it is.
     judge: Option<Authenticator>,
     /// Next hops that take nothing, until when, and whether the network says so.
@@ -40,7 +42,7 @@ impl Phones {
             transport,
             requests: BTreeMap::new(),
             answered: BTreeSet::new(),
-            sent_back: BTreeSet::new(),
+            sent_back: BTreeMap::new(),
             told: BTreeMap::new(),
             judge,
             failing: BTreeMap::new(),
@@ -61,11 +63,15 @@ impl Phones {
 
     /// Whether the gateway has sent the final answer before.
     pub(super) fn is_answered(&self, n: u32) -> bool {
-        self.sent_back.contains(&n)
+        self.sent_back.contains_key(&n)
     }
 
-    pub(super) fn gateway_has_answered(&mut self, n: u32) {
-        self.sent_back.insert(n);
+    pub(super) fn is_answered_in_another_life(&self, n: u32, life: u32) -> bool {
+        self.sent_back.get(&n).is_some_and(|first| *first != life)
+    }
+
+    pub(super) fn gateway_has_answered(&mut self, n: u32, life: u32) {
+        self.sent_back.entry(n).or_insert(life);
     }
 
     pub(super) fn failure(&self, hop: SocketAddr, now: Instant) -> Option<Fault> {
@@ -128,14 +134,15 @@ impl Simulation {
             self.ledger.reached(n);
         }
         let branch = branch_of(text).to_owned();
-        match self.phones.told.get(&branch) {
-            Some(Some(answer)) => {
+        let known = self.phones.told.get(&branch).filter(|(at, _)| self.now < *at + TIMER_J);
+        match known {
+            Some((_, Some(answer))) => {
                 let again = answer.clone();
                 self.answer_travels(hop, by, &again);
             }
-            Some(None) => {}
+            Some((_, None)) => {}
             None => {
-                self.phones.told.insert(branch.clone(), None);
+                self.phones.told.insert(branch.clone(), (self.now, None));
                 self.hop_answers(hop, by, branch, text);
             }
         }
@@ -159,9 +166,15 @@ impl Simulation {
             "202 Accepted",
             "404 Not Found",
             "486 Busy Here",
+            "480 Temporarily Unavailable",
             "503 Service Unavailable",
             "603 Decline",
         ]);
+        if line.starts_with('2')
+            && let (Some(n), Some(cseq)) = (message_number(request), cseq_of(request))
+        {
+            self.ledger.taken(n, cseq);
+        }
         if self.dice.percent(10) {
             let trying = response(request, "100 Trying", "");
             self.answer_travels(hop, by, &trying);
@@ -178,7 +191,8 @@ impl Simulation {
 
     pub(super) fn answers(&mut self, hop: SocketAddr, by: Option<u64>, branch: String, answer: String) {
         self.answer_travels(hop, by, &answer);
-        self.phones.told.insert(branch, Some(answer));
+        let at = self.now;
+        self.phones.told.insert(branch, (at, Some(answer)));
     }
 
     fn answer_travels(&mut self, hop: SocketAddr, by: Option<u64>, answer: &str) {
@@ -220,6 +234,16 @@ impl Simulation {
 pub(super) fn branch_of(text: &str) -> &str {
     let rest = text.split_once("branch=").map_or("", |(_, rest)| rest);
     rest.split([';', '\r', ',']).next().unwrap_or_default()
+}
+
+/// What a message that leaves is about, for the log.
+pub(super) fn summary(text: &str) -> String {
+    let body = text.split_once("\r\n\r\n").map_or("", |(_, body)| body);
+    format!("{} {} {body}", text.lines().next().unwrap_or_default(), branch_of(text))
+}
+
+fn cseq_of(text: &str) -> Option<u32> {
+    text.split_once("CSeq: ")?.1.split(' ').next()?.parse().ok()
 }
 
 /// The number of a SIP user's request, or of the answer to it.

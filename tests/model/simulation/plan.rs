@@ -1,13 +1,15 @@
 //! What a seed draws: settings of the gateway, who writes when, when what goes wrong.
 
+use super::disk::{Disk, Memory};
 use super::phones::{GATEWAY_USER, PASSWORD, Phones, SECOND, SIP_USERS};
 use super::server::{Server, XMPP_USERS};
-use super::{Connections, Event, Held, Simulation};
+use super::{Connections, Event, Held, Simulation, Wrong};
 use crate::ledger::Ledger;
 use crate::mutant::Mutant;
 use crate::weather::{FAULTS, Fault, Weather};
 use cpim::DomainPattern;
 use engine::Engine;
+use engine::journal::{Keep, When};
 use entente_tests::dice::Dice;
 use entente_tests::world;
 use sip::auth::{Algorithm, Authenticator, Settings};
@@ -20,7 +22,7 @@ const MESSAGES: u32 = 40;
 /// Moments of a run at which each of the larger faults may begin.
 const OCCASIONS: u64 = 6;
 /// Faults that begin at a moment of their own, whatever is said.
-const LARGE: [Fault; 11] = [
+const LARGE: [Fault; 15] = [
     Fault::HopHung,
     Fault::HopGone,
     Fault::SipReset,
@@ -32,15 +34,29 @@ const LARGE: [Fault; 11] = [
     Fault::Reset,
     Fault::ResetInStanza,
     Fault::Restart,
+    Fault::PowerLoss,
+    Fault::StoreSlow,
+    Fault::StoreFull,
+    Fault::StoreBroken,
 ];
 
 impl Simulation {
     /// Draws the world of a seed.
     #[allow(clippy::disallowed_methods, reason = "somewhere time has to begin")]
-    pub(super) fn draw(seed: u64, weather: Option<Weather>, mutant: Option<Mutant>) -> Self {
+    pub(super) fn draw(seed: u64, wrong: Option<Wrong>) -> Self {
         let mut dice = Dice::new(seed);
         let drawn = Weather::draw(&mut dice);
-        let weather = weather.unwrap_or(drawn);
+        let memory = dice.one_of(&[
+            Memory::Nothing,
+            Memory::Answers,
+            Memory::Messages(When::Away),
+            Memory::Messages(When::Every),
+        ]);
+        let (weather, memory, mutant) = match wrong {
+            None => (drawn, memory, None),
+            Some(Wrong { weather, keeps: true, mutant }) => (weather, Memory::Messages(When::Away), Some(mutant)),
+            Some(Wrong { weather, keeps: false, mutant }) => (weather, Memory::Nothing, Some(mutant)),
+        };
         let mut settings = world::settings();
         settings.xmpp.unsent_limit = dice.one_of(&[1 << 20, 4000]);
         settings.relay.max_in_flight = dice.one_of(&[1000, 10]);
@@ -72,12 +88,25 @@ impl Simulation {
         if mutant == Some(Mutant::TwoAtATime) {
             settings.sip.parallel = 2;
         }
-        let server = Server::new(dice.one_of(&[1500, 3000, 100_000]));
+        settings.journal.max_octets = 1 << 20;
+        settings.journal.max_entries = dice.one_of(&[1000, 1000, 10]);
+        settings.journal.dead_letters = dice.percent(50);
+        let lifetime = Duration::from_secs(dice.one_of(&[20, 120, 600]));
+        if let Memory::Messages(when) = memory {
+            let per_conversation = dice.one_of(&[100, 100, 3]);
+            let keep = Keep { domain: DomainPattern::Any, when, lifetime, per_conversation, largest: 65_536 };
+            settings.journal.keep = vec![keep];
+        }
+        let kernel = dice.one_of(&[1500, 3000, 100_000]);
+        let piles = [Fault::SlowReader, Fault::Hung].iter().any(|&fault| weather.chance(fault) > 0);
+        let server = Server::new(if piles { kernel } else { 100_000 });
         let now = Instant::now();
         let mut simulation = Self {
             seed,
             engine: Engine::new(settings.clone(), [seed as u8; 16], now),
             settings,
+            disk: Disk::new(memory),
+            death: None,
             life: 0,
             down: false,
             start: now,
@@ -93,10 +122,14 @@ impl Simulation {
             server,
             mutant,
             held: Held::default(),
-            applied: mutant == Some(Mutant::TwoAtATime),
+            applied: matches!(mutant, Some(Mutant::TwoAtATime | Mutant::CountNoDuplicates)),
             trace: false,
             log: Vec::new(),
         };
+        simulation.engine = simulation.make_engine();
+        simulation.ledger.lasts = memory != Memory::Nothing;
+        simulation.ledger.keeps = matches!(memory, Memory::Messages(_));
+        simulation.ledger.udp = transport == Transport::Udp;
         simulation.plan();
         simulation
     }
@@ -137,7 +170,8 @@ impl Simulation {
         match fault {
             Fault::HopHung | Fault::HopGone => self.hop_fails(fault, until),
             Fault::SipReset => self.some_connection_is_reset(),
-            Fault::Restart => self.is_killed(span),
+            Fault::Restart | Fault::PowerLoss => self.is_killed(fault, span),
+            Fault::StoreSlow | Fault::StoreFull | Fault::StoreBroken => self.store_fails(fault, until),
             _ => self.server_fails(fault, until),
         }
     }

@@ -30,6 +30,7 @@ pub(super) enum Meaning {
     },
     Bounce {
         id: String,
+        status: u16,
     },
     Message {
         n: u32,
@@ -125,7 +126,7 @@ impl Simulation {
             return;
         }
         if self.strikes(Fault::Refused) {
-            let span = self.dice.one_of(&[0, 3000, 20_000]);
+            let span = self.dice.one_of(&[0, 3000, 60_000]);
             self.server.refuses = Some(self.now + Duration::from_millis(span));
         }
         if self.server.refuses.is_some_and(|until| self.now <= until) {
@@ -286,12 +287,14 @@ impl Simulation {
         if late || self.strikes(Fault::Bounces) {
             let (from, to) =
                 (attribute(stanza, "to").unwrap_or_default(), attribute(stanza, "from").unwrap_or_default());
+            let (condition, status) =
+                self.dice.one_of(&[("item-not-found", 404), ("item-not-found", 404), ("recipient-unavailable", 480)]);
             let bounce = format!(
                 "<message from='{from}' to='{to}' id='{id}' type='error'><error type='cancel'>\
-                 <item-not-found xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
+                 <{condition} xmlns='urn:ietf:params:xml:ns:xmpp-stanzas'/></error></message>"
             );
             let delay = if late { 100 + self.dice.below(3000) } else { self.dice.below(5) };
-            later(self, delay, &bounce, Meaning::Bounce { id });
+            later(self, delay, &bounce, Meaning::Bounce { id, status });
         }
     }
 
