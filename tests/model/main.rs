@@ -116,7 +116,7 @@ fn caught(row: &mutant::Row, weather: &Weather) -> (u32, u32) {
         simulation.run();
         occasions += u32::from(simulation.applied);
         caught += u32::from(simulation.ledger.breaches().contains_key(&row.breach));
-        if occasions == 20 || (caught > 0 && occasions > 1) {
+        if occasions == 20 || caught > 0 {
             break;
         }
     }
@@ -157,7 +157,7 @@ fn calm(row: &mutant::Row) -> Weather {
 #[test]
 fn a_mutant_that_needs_a_fault_does_no_harm_without_it() {
     for row in MUTANTS.iter().filter(|row| !row.faults.is_empty()) {
-        for seed in 0..4 {
+        for seed in 0..2 {
             let mut simulation = wrong(seed, row, calm(row));
             simulation.run();
             let found = simulation.ledger.breaches().get(&row.breach);
