@@ -54,8 +54,9 @@ impl Damage {
     }
 }
 
-/// Looks through the journals in `folder`, and puts into the folder `aside` what of them is no batch.
-pub(super) fn repair(folder: &Path, aside: &Path) -> io::Result<Vec<Damage>> {
+/// Looks through the journals in `folder`, and puts into the folder `aside` what of them is no batch; what stands at the end
+/// of one is cut off only where it is known that the last write has failed.
+pub(super) fn repair(folder: &Path, aside: &Path, last_failed: bool) -> io::Result<Vec<Damage>> {
     let mut journals = Vec::new();
     for entry in fs::read_dir(folder)? {
         let path = entry?.path();
@@ -73,11 +74,13 @@ pub(super) fn repair(folder: &Path, aside: &Path) -> io::Result<Vec<Damage>> {
         let Some(first) = gaps.first() else { continue };
         let end = batches.last().map_or(0, |batch| batch.end);
         if first.start == end {
-            let put = put_aside(aside, &journal, first, octets).ok();
+            if !last_failed {
+                let aside = put_aside(aside, &journal, first, octets).ok();
+                damages.push(Damage { journal: journal.clone(), octets: first.len(), inside: false, aside });
+            }
             let file = OpenOptions::new().write(true).open(&journal)?;
             file.set_len(end as u64)?;
             file.sync_all()?;
-            damages.push(Damage { journal, octets: first.len(), inside: false, aside: put });
             continue;
         }
         for gap in &gaps {

@@ -74,15 +74,16 @@ impl Disk {
             Err(error) => return Err(DiskError::Failed(error.into())),
         }
         let mut disk = Self { folder, aside, tables: None, undo: None, damages: Vec::new() };
-        disk.open_tables()?;
+        disk.open_tables(false)?;
         Ok(disk)
     }
 
-    fn open_tables(&mut self) -> Result<(), DiskError> {
+    fn open_tables(&mut self, last_failed: bool) -> Result<(), DiskError> {
         // The old ones first: they hold the lock.
         self.tables = None;
-        self.damages
-            .extend(damage::repair(&self.folder, &self.aside).map_err(|error| DiskError::Failed(error.into()))?);
+        self.damages.extend(
+            damage::repair(&self.folder, &self.aside, last_failed).map_err(|error| DiskError::Failed(error.into()))?,
+        );
         // What fjall reads is not ours: it may be made to stumble.
         let opened = catch_unwind(AssertUnwindSafe(|| Tables::open(&self.folder, false)));
         let tables = opened.unwrap_or_else(|_| Err(DiskError::Damaged("its files contradict each other".into())))?;
@@ -157,7 +158,7 @@ impl Backend for Disk {
     }
 
     fn reopen(&mut self) -> Result<(), Failed> {
-        self.open_tables().map_err(|error| match error {
+        self.open_tables(true).map_err(|error| match error {
             DiskError::Failed(failed) => failed,
             DiskError::Damaged(cause) => Failed { failure: StoreFailure::Broken, cause },
             DiskError::InUse => Failed { failure: StoreFailure::Broken, cause: "somebody else has its tables".into() },

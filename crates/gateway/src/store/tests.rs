@@ -487,3 +487,74 @@ fn a_key_that_cannot_be_kept_fails_alone() {
     let StoreAnswer::Loaded { rows, .. } = on_disk.answer() else { panic!("rows") };
     assert_eq!(rows, [row(b"b", b"3")]);
 }
+
+/// A disk that is really full. It needs a small file system of its own:
+///
+/// ```sh
+/// mkdir /tmp/small && mount -t tmpfs -o size=8m none /tmp/small
+/// ENTENTE_SMALL_FOLDER=/tmp/small cargo test -p entente --lib a_disk_that_is_full -- --ignored
+/// umount /tmp/small
+/// ```
+#[test]
+#[ignore = "needs a small file system of its own"]
+fn a_disk_that_is_full_has_room_again() {
+    let small =
+        PathBuf::from(std::env::var("ENTENTE_SMALL_FOLDER").expect("ENTENTE_SMALL_FOLDER names a small file system"));
+    let folder = small.join("store");
+    // What is freed later.
+    let ballasts = ["first", "second"].map(|name| small.join(name));
+    for ballast in &ballasts {
+        std::fs::write(ballast, vec![7; 1 << 20]).unwrap();
+    }
+    let mut store = open(&folder).unwrap().run().unwrap();
+    let (mut turn_log, _) = TurnLog::open(&folder).unwrap();
+    let mut kept = Vec::new();
+    let mut ticket = 0u64;
+    let mut commit = |store: &mut Store, kept: &mut Vec<u64>| {
+        ticket += 1;
+        let [first, other] = [b"a", b"b"].map(|half| [&ticket.to_be_bytes()[..], half].concat());
+        store.commit(Ticket(ticket), put(&[(&first, &[1; 30_000]), (&other, &[2; 30_000])]));
+        let answer = answers(store, 1).remove(0);
+        if answer == StoreAnswer::Committed(Ticket(ticket)) {
+            kept.push(ticket);
+        }
+        answer
+    };
+    let full = |answer: &StoreAnswer| matches!(answer, StoreAnswer::CommitFailed(_, StoreFailure::Full));
+    let whole = |found: Result<(Vec<StoredRow>, bool), ReadError>, kept: &[u64]| {
+        let keys: Vec<_> = found.unwrap().0.into_iter().map(|row| row.key).collect();
+        let expected =
+            kept.iter().flat_map(|ticket| [b"a", b"b"].map(|half| [&ticket.to_be_bytes()[..], half].concat()));
+        assert_eq!(keys, expected.collect::<Vec<_>>());
+    };
+    let reader = store.reader();
+    // Twice, with what the first time has left behind.
+    for (ballast, round) in ballasts.iter().zip(1..) {
+        let refused = loop {
+            let answer = commit(&mut store, &mut kept);
+            if !matches!(answer, StoreAnswer::Committed(_)) {
+                break answer;
+            }
+            assert!(kept.len() < 1000, "this file system is not small");
+        };
+        assert!(full(&refused), "{refused:?}");
+        // It stays full, and can be read.
+        while store.counters().failed_commits[0] < round * 50 {
+            let answer = commit(&mut store, &mut kept);
+            assert!(full(&answer) || matches!(answer, StoreAnswer::Committed(_)), "{answer:?}");
+        }
+        turn_log.append(crate::driver::now(), &&[&[0, 4][..], &[9; 1024]].concat().repeat(1000));
+        whole(reader.find(all()), &kept);
+        std::fs::remove_file(ballast).unwrap();
+        let begun = kept.len();
+        while kept.len() == begun {
+            commit(&mut store, &mut kept);
+        }
+        whole(reader.find(all()), &kept);
+    }
+    assert!(!folder.join(DAMAGED).exists());
+    println!("{:?} {:?}", store.counters(), turn_log.counters());
+    drop(store);
+    let store = open(&folder).unwrap().run().unwrap();
+    whole(store.reader().find(all()), &kept);
+}

@@ -73,7 +73,7 @@ fn every_batch_of_fjall_is_read() {
     let batches = batches(octets);
     // One more with which it was made.
     assert_eq!((batches.len(), gaps(&batches, octets.len())), (4, vec![]));
-    assert_eq!(repair(&folder.path().join(ROWS), &folder.path().join(DAMAGED)).unwrap(), []);
+    assert_eq!(repair(&folder.path().join(ROWS), &folder.path().join(DAMAGED), false).unwrap(), []);
     assert!(!folder.path().join(DAMAGED).exists());
 }
 
@@ -163,7 +163,7 @@ fn a_store_that_is_damaged_in_the_middle_opens_with_what_stands_on_both_sides() 
         wrong[place] ^= 0x80;
         let numbers = found(folder.path(), |folder| {
             std::fs::write(journal(folder), &wrong).unwrap();
-            let damages = repair(&folder.join(ROWS), &folder.join(DAMAGED)).unwrap();
+            let damages = repair(&folder.join(ROWS), &folder.join(DAMAGED), false).unwrap();
             let [damage] = &damages[..] else { panic!("one place, not {damages:?}") };
             assert_eq!((damage.octets, damage.inside), (batch.len(), number < PAIRS - 1));
             // Nothing was thrown away.
