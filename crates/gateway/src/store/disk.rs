@@ -11,9 +11,10 @@ use turn::{Batch, Query, StoreFailure, StoredRow, TableId};
 
 /// The tables and what fjall calls them.
 const TABLES: [(TableId, &str); 4] = [(META, "meta"), (QUEUE, "queue"), (DEAD, "dead"), (UNREADABLE, "unreadable")];
-/// Octets of a table that are kept in memory before they are sorted into files of their own. The journal that is read at the
-/// start, 64 MB at most by fjall's own measure, is not that of one table alone.
+/// Octets of a table that are kept in memory before they are sorted into files of their own.
 const MEMTABLE: u64 = 16 << 20;
+/// Octets of the journal: beyond it tables of which little is written are sorted too.
+const JOURNAL: u64 = 128 << 20;
 /// Octets of files that are kept in memory.
 const CACHE: u64 = 8 << 20;
 /// Octets that are written to find out whether there is room.
@@ -183,7 +184,12 @@ impl Tables {
             return Err(damaged("the file rows/version is missing"));
         }
         let told = |error| told_by(&error, folder);
-        let database = Database::builder(folder).worker_threads(1).cache_size(CACHE).open().map_err(told)?;
+        let database = Database::builder(folder)
+            .worker_threads(1)
+            .max_journaling_size(JOURNAL)
+            .cache_size(CACHE)
+            .open()
+            .map_err(told)?;
         if !new && !TABLES.iter().all(|(_, name)| database.keyspace_exists(name)) {
             return Err(damaged("a table is missing"));
         }

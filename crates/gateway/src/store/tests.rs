@@ -543,7 +543,7 @@ fn a_disk_that_is_full_has_room_again() {
             let answer = commit(&mut store, &mut kept);
             assert!(full(&answer) || matches!(answer, StoreAnswer::Committed(_)), "{answer:?}");
         }
-        turn_log.append(crate::driver::now(), &&[&[0, 4][..], &[9; 1024]].concat().repeat(1000));
+        turn_log.append(crate::driver::now(), &[&[0, 4][..], &[9; 1024]].concat().repeat(1000));
         whole(reader.find(all()), &kept);
         std::fs::remove_file(ballast).unwrap();
         let begun = kept.len();
