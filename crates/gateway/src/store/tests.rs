@@ -558,3 +558,56 @@ fn a_disk_that_is_full_has_room_again() {
     let store = open(&folder).unwrap().run().unwrap();
     whole(store.reader().find(all()), &kept);
 }
+
+/// Orders one batch, and is always ready.
+struct Ordering(turn::Output);
+
+impl turn::Machine for Ordering {
+    fn handle_input(&mut self, _: std::time::Instant, _: turn::Input<'_>) -> usize {
+        0
+    }
+
+    fn handle_timeout(&mut self, _: std::time::Instant) {}
+
+    fn poll_timeout(&self) -> Option<(std::time::Instant, &'static str)> {
+        None
+    }
+
+    fn output(&mut self) -> &mut turn::Output {
+        &mut self.0
+    }
+}
+
+impl crate::driver::Hosted for Ordering {}
+
+#[test]
+fn a_gateway_is_not_ready_while_its_store_is_broken_and_is_while_it_is_full() {
+    use crate::driver::{Control, Driver, Wiring};
+    for (failure, ready) in [(StoreFailure::Full, true), (StoreFailure::Broken, false)] {
+        let long = Pauses { first: Duration::from_secs(3600), longest: Duration::from_secs(3600) };
+        let (gate, store) = gate(long, Vec::new());
+        let reader = store.reader();
+        let mut machine = Ordering(turn::Output::new());
+        machine.0.commit(put(&[(b"a", b"1")]));
+        let wiring = Wiring { store: Some(store), ..Wiring::new("test") };
+        let names = Arc::new(crate::net::Names::new());
+        let (driver, controls) = Driver::new(vec![(Box::new(machine), wiring)], names);
+        let driver = std::thread::spawn(move || driver.run().unwrap());
+        let report = || {
+            let (sender, told) = tokio::sync::oneshot::channel();
+            controls.blocking_send(Control::Report(sender)).unwrap();
+            told.blocking_recv().unwrap()
+        };
+        assert!(report().ready);
+        gate.send(Err(Failed { failure, cause: "the test wants it so".into() })).unwrap();
+        // It is done behind the batch.
+        reader.find(all()).unwrap_err();
+        let report = report();
+        assert_eq!(report.ready, ready, "{failure:?}");
+        assert_eq!(report.metrics.value("entente_store_up", &[]), Some(0));
+        let labels = [("order", "commit"), ("reason", ["full", "broken"][failure as usize])];
+        assert_eq!(report.metrics.value("entente_store_failures_total", &labels), Some(1));
+        controls.blocking_send(Control::Stop).unwrap();
+        driver.join().unwrap();
+    }
+}

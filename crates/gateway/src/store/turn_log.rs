@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 const NAMES: [&str; 2] = ["turns.0", "turns.1"];
 /// How long a file is written: longer than anything in it means something (64*T1, 32 s), so that what is forgotten has not
 /// meant anything for a while.
-const PERIOD: Duration = Duration::from_secs(64);
+const PERIOD: Duration = Duration::from_secs(40);
 /// Octets of one file. Where more is said in that time, what is oldest is forgotten earlier.
 const LIMIT: u64 = 256 << 20;
 /// Octets in front of the records: which of the files is the later one.
@@ -67,9 +67,9 @@ impl TurnLog {
         let contents = [read(first, limit)?, read(second, limit)?];
         let generations = contents.each_ref().map(|(generation, _)| *generation);
         let current = usize::from(generations[1] > generations[0]);
-        let older = &contents[1 - current].1;
-        let newer = &contents[current].1;
-        let records = [older.as_slice(), newer].concat();
+        let [first, second] = contents.map(|(_, records)| records);
+        let (mut records, newer) = if current == 0 { (second, first) } else { (first, second) };
+        records.extend_from_slice(&newer);
         let length = if generations[current] == 0 { 0 } else { (HEAD + newer.len()) as u64 };
         // Behind a record that was cut short no other could be found.
         files[current].set_len(length)?;

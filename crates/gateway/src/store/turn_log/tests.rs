@@ -45,10 +45,10 @@ fn a_file_is_kept_until_the_next_is_as_old_as_it_gets() {
     let folder = tempfile::tempdir().unwrap();
     let mut log = TurnLog::open(folder.path()).unwrap().0;
     let begin = now();
-    for (second, text) in [(0, "a"), (63, "b"), (64, "c"), (127, "d"), (128, "e")] {
+    for (second, text) in [(0, "a"), (39, "b"), (40, "c"), (79, "d"), (80, "e")] {
         log.append(begin + Duration::from_secs(second), &record(text));
     }
-    // The first file is gone since the third was begun, 65 s after the newest in it.
+    // The first file is gone since the third was begun, 41 s after the newest in it.
     assert_eq!(said(folder.path()), ["c", "d", "e"]);
     // Time that goes back changes nothing.
     log.append(begin, &record("f"));
