@@ -2,7 +2,6 @@
 
 use super::{Backend, DEAD, Damage, Failed, META, OpenError, QUEUE, UNREADABLE, damage, files};
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::ops::Bound;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -209,10 +208,8 @@ impl Tables {
     }
 
     fn write(&self, batch: &Batch) -> Result<(), Failed> {
-        // All changes of a batch have one number in fjall: of those of one key only the last may be among them.
-        let last: BTreeMap<_, _> = batch.changes().map(|(table, key, value)| ((table, key), value)).collect();
         let mut changes = self.database.batch().durability(Some(PersistMode::SyncData));
-        for ((table, key), value) in last {
+        for (table, key, value) in batch.changes() {
             match value {
                 Some(value) => changes.insert(self.table(table)?, key, value),
                 None => changes.remove(self.table(table)?, key),
