@@ -216,6 +216,8 @@ impl Flood {
             let arrived = at_phones.get(n).copied().unwrap_or_default();
             match &told[..] {
                 [] => assert_eq!(arrived, 1, "message {n} was taken"),
+                // Sent, and no answer in time; or it waited behind one of which that is true.
+                [late] if late == "remote-server-timeout" => assert!(arrived <= 1, "message {n}"),
                 [refused] if conditions.contains(&&**refused) => assert_eq!(arrived, 0, "message {n} was refused"),
                 other => panic!("message {n}: {other:?}"),
             }
@@ -587,6 +589,66 @@ fn more_than_may_wait_for_a_connection_is_refused_with_resource_constraint() {
     flood.each_has_one_fate(&[], &["resource-constraint"]);
     assert_eq!(flood.at_phones.len(), room);
     flood.is_as_before();
+    flood.world.assert_quiet();
+}
+
+/// A next hop that takes everything and answers nothing: what was sent to it and what waits behind it fails once, in time, and
+/// the rest at once.
+#[test]
+fn a_flood_towards_phones_that_never_answer_fails_in_time() {
+    let mut flood = Flood::new(|settings| {
+        settings.sip.queue_per_destination = 20;
+        settings.sip.queue_in_all = 50;
+    });
+    for _ in 0..40 {
+        (0..TIMES).for_each(|_| flood.xmpp_writes());
+        flood.passes(Duration::from_secs(1));
+    }
+    flood.passes(Duration::from_secs(40));
+    flood.each_has_one_fate(&[], &["resource-constraint"]);
+    let (late, refused) = (flood.told("remote-server-timeout"), flood.told("resource-constraint"));
+    assert_eq!(late + refused, flood.from_xmpp.len(), "everybody is told");
+    assert!(late > 50 && refused > 50, "{late} {refused}");
+    assert!(flood.most_open <= 4 * (50 + PAIRS as usize), "{}", flood.most_open);
+    assert_eq!(flood.world.engine.open(), 0);
+    flood.unanswered.clear();
+    flood.is_as_before();
+    flood.world.assert_quiet();
+}
+
+/// A link that breaks at the height of a flood, when the server has not read for a while, and is down for a while.
+#[test]
+fn a_link_that_breaks_in_a_flood_leaves_nobody_without_an_answer() {
+    let mut flood = Flood::new(|settings| settings.xmpp.unsent_limit = 20_000);
+    for round in 0..3 {
+        for _ in 0..100 {
+            flood.sip_writes();
+            flood.passes(STEP);
+            flood.server_returns();
+        }
+        flood.world.reading = false;
+        for _ in 0..TIMES * 20 {
+            flood.sip_writes();
+        }
+        flood.world.server_takes(5000);
+        flood.look();
+        flood.pings.clear();
+        flood.world.break_stream();
+        for _ in 0..100 {
+            flood.sip_writes();
+        }
+        let unanswered = flood.from_sip.values().filter(|(_, answers)| answers.is_empty()).count();
+        assert_eq!(unanswered, 0, "whoever waited is told at once, and whoever comes now too");
+        assert_eq!(flood.world.engine.output_len(), 0, "nothing waits for a stream that is gone");
+        while flood.world.connects.is_empty() {
+            flood.passes(STEP);
+        }
+        flood.world.reading = true;
+        flood.world.accept_component();
+        flood.is_as_before();
+        flood.each_has_one_fate(&[480], &[]);
+        assert!(flood.refused(480) > 0 && flood.refused(504) > 0, "round {round}");
+    }
     flood.world.assert_quiet();
 }
 
