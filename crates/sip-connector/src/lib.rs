@@ -223,8 +223,11 @@ impl Connector {
     /// message at a time.
     pub fn handle_input<'a>(&mut self, now: Instant, input: Input<'a>, out: &mut Output) -> (usize, Event<'a>) {
         let is_known = |address| find_peer(&self.settings.trusted, address).is_some();
-        let (consumed, event) = self.stack.handle_input(now, input, is_known, out);
-        let event = event.map_or(Event::None, |(flow, event)| self.on_endpoint(now, flow, event, out));
+        let (consumed, mut event) = self.stack.handle_input(now, input, is_known, out);
+        let event = match &mut event {
+            Some((flow, event)) => self.on_endpoint(now, *flow, event, out),
+            None => Event::None,
+        };
         (consumed, event)
     }
 
@@ -248,10 +251,18 @@ impl Connector {
         self.stack.close(out);
     }
 
-    fn on_endpoint<'a>(&mut self, now: Instant, flow: Flow, event: endpoint::Event<'a>, out: &mut Output) -> Event<'a> {
+    /// What came of a message. It is large, and so it is lent and not moved.
+    fn on_endpoint<'a>(
+        &mut self,
+        now: Instant,
+        flow: Flow,
+        event: &mut endpoint::Event<'a>,
+        out: &mut Output,
+    ) -> Event<'a> {
         match event {
             endpoint::Event::None => Event::None,
-            endpoint::Event::Request { transaction, mut request, mut essentials, hash } => {
+            endpoint::Event::Request { transaction, request, essentials, hash } => {
+                let (transaction, hash) = (*transaction, *hash);
                 let endpoint = &self.stack.endpoint;
                 let behind = |uri: Uri<'_>| target_behind(&uri, &request.head, |uri| endpoint.is_ours(uri));
                 if let Some(target) = essentials.uri.and_then(behind) {
@@ -264,7 +275,7 @@ impl Connector {
                 if origin.proof == Proof::Nothing {
                     self.stack.endpoint.make_stateless(transaction, &flow);
                 }
-                match self.on_request(now, &request, &essentials, hash) {
+                match self.on_request(now, request, essentials, hash) {
                     Ok(Asked::Message(message)) => Event::Message(Incoming { origin, near, message }),
                     Ok(Asked::Options(destination)) => Event::Options { near, destination },
                     Err(answer) => {
@@ -274,7 +285,7 @@ impl Connector {
                 }
             }
             endpoint::Event::Ended { token, outcome } => {
-                match self.outgoing.ended(now, token, &outcome, &mut self.stack, out) {
+                match self.outgoing.ended(now, *token, outcome, &mut self.stack, out) {
                     Some((operation, status)) => Event::Concluded(operation, status),
                     None => Event::None,
                 }

@@ -11,11 +11,12 @@ use xmpp::jid::JidParts;
 use xmpp::stanza::{Message, MessageType, Presence, PresenceType};
 
 impl Connector {
+    /// Takes a message apart. It is large, and so it is lent and not moved.
     pub(crate) fn on_message<'a>(
         &mut self,
         now: Instant,
         index: usize,
-        mut message: Message<'a>,
+        message: &mut Message<'a>,
         out: &mut Output,
     ) -> Event<'a> {
         if message.kind == MessageType::Error {
@@ -36,15 +37,15 @@ impl Connector {
             self.counters.misaddressed += 1;
             return Event::None;
         };
-        message.lang = message.lang.filter(|tag| is_language_tag(tag));
+        message.lang = message.lang.take().filter(|tag| is_language_tag(tag));
         if message.lang.is_none() {
             message.lang = language::inherited(self.links[index].component.namespaces().language());
         }
         let context = Context { presentations: &self.settings.presentations, calendar: &self.calendar };
-        match message::to_cpim(&message, context) {
+        match message::to_cpim(message, context) {
             // Ids may be as long as stanzas.
             Meaning::Operation(_) if self.received.octets() >= self.settings.octets_in_all => {
-                let stanza = self.received.note(index, &message);
+                let stanza = self.received.note(index, message);
                 self.write_refusal(&stanza, &Reason::Congested.into(), out);
                 self.received.give(stanza);
                 Event::None
@@ -52,11 +53,11 @@ impl Connector {
             Meaning::Operation(mut abstracted) => {
                 let taken = self.settings.foreign.of(abstracted.destination.domain());
                 let html = !taken.is_plain_text() && taken.takes(&MediaType::HTML);
-                abstracted.content.alternatives = offered::alternatives(&message, &abstracted.content, html);
+                abstracted.content.alternatives = offered::alternatives(message, &abstracted.content, html);
                 self.on_text(now, index, home, message, abstracted)
             }
             Meaning::Refused(reason) => {
-                let stanza = self.received.note(index, &message);
+                let stanza = self.received.note(index, message);
                 self.write_refusal(&stanza, &reason.into(), out);
                 self.received.give(stanza);
                 Event::None
@@ -79,7 +80,7 @@ impl Connector {
         now: Instant,
         index: usize,
         home: usize,
-        message: Message<'a>,
+        message: &mut Message<'a>,
         abstracted: Abstracted<'a>,
     ) -> Event<'a> {
         let Abstracted { source, destination, from, to, mut envelope, content } = abstracted;
@@ -93,10 +94,10 @@ impl Connector {
         }
         let chat = (message.kind == MessageType::Chat).then_some(message.thread.as_deref());
         envelope.source_device = self.people.wrote(now, &from, &to, chat);
-        let near = self.received.enter(index, &message, replay);
+        let near = self.received.enter(index, message, replay);
         let start = self.settings.start_max_forwards;
         let carried = message.headers.max_forwards.as_deref().and_then(|text| text.trim().parse::<u8>().ok());
-        let wire_id = match message.id {
+        let wire_id = match message.id.take() {
             Some(Cow::Borrowed(id)) => Cow::Borrowed(id.as_bytes()),
             Some(Cow::Owned(id)) => Cow::Owned(id.into_bytes()),
             None => Cow::Borrowed(&b""[..]),
@@ -133,12 +134,12 @@ impl Connector {
         }
     }
 
-    fn on_bounce<'a>(&mut self, now: Instant, index: usize, message: Message<'a>) -> Event<'a> {
-        let (Some(id), Some(from), Some(to)) = (message.id, message.from, message.to) else {
+    fn on_bounce<'a>(&mut self, now: Instant, index: usize, message: &mut Message<'a>) -> Event<'a> {
+        let (Some(id), Some(from), Some(to)) = (message.id.take(), message.from.take(), message.to.take()) else {
             self.counters.stray_errors += 1;
             return Event::None;
         };
-        let failure = match message.error {
+        let failure = match message.error.take() {
             Some(error) => {
                 let full = from.contains('/');
                 let new_address = error.alternate.as_deref();

@@ -260,10 +260,10 @@ impl Connector {
         index: usize,
         stream: StreamId,
         is_gone: bool,
-        event: ComponentEvent<'a>,
+        mut event: ComponentEvent<'a>,
         out: &mut Output,
     ) -> Event<'a> {
-        match event {
+        match &mut event {
             ComponentEvent::None => Event::None,
             ComponentEvent::Up => {
                 self.counters.ups += 1;
@@ -272,18 +272,18 @@ impl Connector {
             ComponentEvent::Down { reason } => {
                 self.counters.downs += 1;
                 self.abandon(index, stream, is_gone, out);
-                Event::Down(index, reason)
+                Event::Down(index, reason.clone())
             }
             ComponentEvent::Stanza(stanza) => {
                 self.counters.stanzas += 1;
                 match stanza {
                     Stanza::Message(message) => self.on_message(now, index, message, out),
                     Stanza::Iq(iq) => {
-                        self.on_iq(now, index, &iq, out);
+                        self.on_iq(now, index, iq, out);
                         Event::None
                     }
                     Stanza::Presence(presence) => {
-                        self.on_presence(now, &presence);
+                        self.on_presence(now, presence);
                         Event::None
                     }
                     _ => Event::None,

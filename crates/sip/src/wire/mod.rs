@@ -208,7 +208,7 @@ impl Refusal {
 pub enum Unreadable {
     /// Drop silently and count under this name.
     #[error("{0}")]
-    Drop(DropReason),
+    Drop(#[from] DropReason),
 }
 
 /// Why bytes are dropped without an answer.

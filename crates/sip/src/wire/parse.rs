@@ -33,20 +33,16 @@ const BODY_SHORT: Refusal = Refusal::bad("Bad Request: Content-Length Larger Tha
 /// A request comes out `Ok` whenever it can be answered; what is wrong with it is in [`Request::defect`]. Line ends before
 /// the start line are skipped (RFC 3261 section 7.5), bytes behind the body of a datagram are ignored (section 18.3).
 pub fn parse<'a>(bytes: &'a [u8], carriage: Carriage, limits: &Limits) -> Result<Message<'a>, Unreadable> {
-    split(bytes, carriage, limits).map_err(Unreadable::Drop)
-}
-
-fn split<'a>(bytes: &'a [u8], carriage: Carriage, limits: &Limits) -> Result<Message<'a>, DropReason> {
     let skipped = bytes.iter().position(|byte| !matches!(byte, b'\r' | b'\n')).ok_or(DropReason::Empty)?;
     let bytes = bytes.get(skipped..).unwrap_or_default();
     if u32::try_from(bytes.len()).is_err() {
-        return Err(DropReason::TooLong);
+        return Err(DropReason::TooLong.into());
     }
     let too_large = bytes.len() > limits.message;
     let (start_line, head_start, lone) = line(bytes, 0).ok_or(DropReason::Unfinished)?;
     let start = StartLine::read(start_line)?;
     if too_large && matches!(start, StartLine::Response { .. }) {
-        return Err(DropReason::TooLong);
+        return Err(DropReason::TooLong.into());
     }
     let mut defect = match (too_large, lone) {
         (true, _) => Some(TOO_LARGE),
@@ -66,7 +62,7 @@ fn split<'a>(bytes: &'a [u8], carriage: Carriage, limits: &Limits) -> Result<Mes
     match start {
         StartLine::Response { status, reason } => {
             if defect.is_some() {
-                return Err(DropReason::BadResponse);
+                return Err(DropReason::BadResponse.into());
             }
             Ok(Message::Response(Response { status, reason, head, body, bytes }))
         }
