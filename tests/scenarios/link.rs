@@ -145,11 +145,73 @@ fn what_became_of_a_text_is_told_when_the_link_is_back() {
     assert_eq!(told.len(), 2, "{told:?}");
     assert!(told[0].contains(" id='m1' type='error'") && told[0].contains("<item-not-found "), "{told:?}");
     assert!(told[1].contains("<received xmlns='urn:xmpp:receipts' id='m2'/>"), "{told:?}");
-    world.break_stream();
+    assert_eq!(world.engine.counters().xmpp.unanswerable, 0);
+    assert_eq!(world.engine.counters().xmpp.told_again, 0);
+}
+
+/// A text of Romeo's fails, and he is told; the stanza.
+fn told_of_a_failure(world: &mut World, n: u32) -> String {
+    world.server_writes(text(n, ""));
+    let refused = world.take_datagram().expect("a request");
+    world.proxy_sends(response(&refused, "404 Not Found", ""));
+    let told = world.take_stanzas();
+    assert!(told.len() == 1 && told[0].contains(&format!(" id='m{n}' type='error'")), "{told:?}");
+    told.concat()
+}
+
+fn link_is_back(world: &mut World) -> Vec<String> {
     world.advance(Duration::from_secs(1));
     world.accept_component();
-    assert_eq!(world.take_stanzas(), Vec::<String>::new(), "nobody is told twice");
-    assert_eq!(world.engine.counters().xmpp.unanswerable, 0);
+    world.take_stanzas()
+}
+
+/// It is not known whether the server had read it when the stream broke.
+#[test]
+fn a_failure_that_the_stream_may_have_lost_is_told_again() {
+    let mut world = World::new();
+    let first = told_of_a_failure(&mut world, 1);
+    let second = told_of_a_failure(&mut world, 2);
+    world.break_stream();
+    assert_eq!(link_is_back(&mut world), [first.clone(), second.clone()]);
+    // Neither is it now. What comes while the stream is down follows.
+    world.server_writes(text(3, ""));
+    let refused = world.take_datagram().expect("a request");
+    world.break_stream();
+    world.proxy_sends(response(&refused, "404 Not Found", ""));
+    let told = link_is_back(&mut world);
+    assert_eq!(told[..2], [first.clone(), second.clone()]);
+    assert!(told.len() == 3 && told[2].contains(" id='m3' type='error'"), "{told:?}");
+    assert_eq!(world.engine.counters().xmpp.told_again, 4);
+    world.advance(Duration::from_secs(60));
+    world.assert_quiet();
+}
+
+#[test]
+fn what_the_server_has_read_is_not_told_again() {
+    let mut world = World::new();
+    told_of_a_failure(&mut world, 1);
+    // A ping follows what is for Romeo, and proves what was written before.
+    world.proxy_sends(message(1, "romeo@xmpp.example", "hello"));
+    world.return_pings();
+    assert_eq!(world.take_statuses(), [202]);
+    let last = told_of_a_failure(&mut world, 2);
+    world.break_stream();
+    assert_eq!(link_is_back(&mut world), std::slice::from_ref(&last));
+    // Nor what is so old that its stream would have been found dead long ago.
+    world.advance(Duration::from_secs(121));
+    world.break_stream();
+    assert_eq!(link_is_back(&mut world), Vec::<String>::new());
+    assert_eq!(world.engine.counters().xmpp.told_again, 1);
+}
+
+#[test]
+fn what_is_kept_to_be_told_again_is_bounded() {
+    let mut world = World::with(|settings| settings.xmpp.unsent_limit = 1000);
+    let told: Vec<_> = (1..=10).map(|n| told_of_a_failure(&mut world, n)).collect();
+    world.break_stream();
+    let again = link_is_back(&mut world);
+    assert!(!again.is_empty() && again.concat().len() <= 1000, "{again:?}");
+    assert_eq!(again, told[10 - again.len()..], "the newest");
 }
 
 #[test]

@@ -275,6 +275,7 @@ fn xmpp(counters: &xmpp_connector::Counters, metrics: &mut Metrics) {
         stray_errors,
         unanswerable,
         stanzas,
+        told_again,
         pings,
         replaced_characters,
         ups,
@@ -294,6 +295,8 @@ fn xmpp(counters: &xmpp_connector::Counters, metrics: &mut Metrics) {
     metrics.counter("entente_xmpp_unanswerable_total", help, &[], unanswerable);
     let mut count = |name, help, value| metrics.counter(name, help, &[], value);
     count("entente_xmpp_stanzas_received_total", "Stanzas received.", stanzas);
+    let help = "Failures to be told again, because the stream broke before the server had read them for sure.";
+    count("entente_xmpp_told_again_total", help, told_again);
     count("entente_xmpp_pings_sent_total", "Pings that ask how far the server has read.", pings);
     count("entente_xmpp_replaced_characters_total", "Characters replaced that XML forbids.", replaced_characters);
     count("entente_xmpp_stream_ups_total", "Times a component stream came to stand.", ups);

@@ -62,6 +62,16 @@ impl Barrier {
         self.waiting.push_back((self.sent + 2, operation));
     }
 
+    /// The ping whose return proves that what was just written was read.
+    pub(crate) fn next_ping(&self) -> u64 {
+        self.sent + 1
+    }
+
+    /// Pings that are back.
+    pub(crate) fn returned(&self) -> u64 {
+        self.returned
+    }
+
     /// Whether a ping is due, when `is_open` tells which operations still wait for their fate.
     pub(crate) fn wants_ping(&mut self, is_open: impl Fn(OperationKey) -> bool) -> bool {
         while self.waiting.front().is_some_and(|&(_, operation)| !is_open(operation)) {

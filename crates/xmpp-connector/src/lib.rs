@@ -14,6 +14,7 @@ mod outgoing;
 mod people;
 mod received;
 mod services;
+mod told;
 pub mod translate;
 
 use barrier::Barrier;
@@ -29,6 +30,7 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 use time::OffsetDateTime;
+use told::{Overdue, Told};
 use turn::{Calendar, Input, Minter, Output, Recent, StreamId, base32};
 use xmpp::jid::known_domain;
 use xmpp::stanza::{self, Iq, Stanza};
@@ -130,6 +132,8 @@ pub struct Counters {
     /// Answers not written: the id or address that they repeat, escaped, is too long for a stanza, or too much waits for
     /// the stream already.
     pub unanswerable: u64,
+    /// Failures to be told again, because the stream broke before the server had read them for sure.
+    pub told_again: u64,
     /// Pings of the barrier sent.
     pub pings: u64,
     /// Characters that XML forbids, replaced in what was written.
@@ -146,9 +150,10 @@ struct Link {
     peer: PeerId,
     server: u16,
     barrier: Barrier,
-    /// Whole stanzas that tell people what became of their messages, and that could not be written; at most as many octets
-    /// as may wait for the stream.
-    overdue: Vec<u8>,
+    /// What tells people what became of their messages, and could not be written; at most as many octets as may wait for the
+    /// stream.
+    overdue: Overdue,
+    told: Told,
 }
 
 /// Turns stanzas into operations, operations into stanzas, and gives each its answer.
@@ -181,7 +186,8 @@ impl Connector {
                 peer: link.peer,
                 server: link.server,
                 barrier: Barrier::default(),
-                overdue: Vec::new(),
+                overdue: Overdue::default(),
+                told: Told::default(),
             })
             .collect();
         Self {
@@ -271,6 +277,7 @@ impl Connector {
             }
             ComponentEvent::Down { reason } => {
                 self.counters.downs += 1;
+                self.tell_again(now, index);
                 self.abandon(index, stream, is_gone, out);
                 Event::Down(index, reason.clone())
             }
@@ -455,12 +462,14 @@ impl Connector {
             if let ComponentEvent::Down { reason } = event {
                 self.counters.downs += 1;
                 if let Some(stream) = stream {
+                    self.tell_again(now, index);
                     self.abandon(index, stream, false, out);
                 }
                 return Some((index, reason));
             }
             self.tell_overdue(index, out);
             let link = &mut self.links[index];
+            link.told.settle(now, link.barrier.returned());
             let copies = &self.copies;
             if link.component.is_up()
                 && link.barrier.wants_ping(|operation| copies.contains(operation))

@@ -224,7 +224,7 @@ impl Connector {
                     receipt: Some(stanza.id()),
                     ..OutMessage::default()
                 };
-                self.tell(stanza.link, out, |buffer| {
+                self.tell(stanza.link, false, out, |buffer| {
                     stanza::write_message(&receipt, buffer);
                 });
             }
@@ -257,7 +257,7 @@ impl Connector {
             text: failure.text.as_deref().map(str::as_bytes),
             alternate: (!alternate.is_empty()).then_some(&alternate[..]),
         };
-        self.tell(stanza.link, out, |buffer| {
+        self.tell(stanza.link, true, out, |buffer| {
             stanza::write_error(StanzaKind::Message, stanza.to(), stanza.from(), stanza.id(), &error, buffer);
         });
     }
@@ -303,15 +303,22 @@ impl Connector {
 
     /// Writes what became of a message. Who sent it believes that it arrived until he is told otherwise: what cannot be
     /// written now, because the stream is down or its server does not read, is written once it can be.
-    fn tell(&mut self, index: usize, out: &mut Output, write: impl FnOnce(&mut Vec<u8>)) {
+    fn tell(&mut self, index: usize, is_failure: bool, out: &mut Output, write: impl FnOnce(&mut Vec<u8>)) {
         let limit = self.longest(index);
         let room = self.settings.unsent_limit;
-        let written = match self.buffer(index, out) {
-            Some(buffer) => append(limit, buffer, write),
-            None => self.links.get_mut(index).is_some_and(|link| {
-                let room = room.saturating_sub(link.overdue.len());
-                append(limit.min(room), &mut link.overdue, write)
-            }),
+        let buffer = self.buffer(index, out);
+        let Some(link) = self.links.get_mut(index) else { return };
+        let room = room.saturating_sub(link.overdue.len());
+        let written = match buffer {
+            Some(buffer) => {
+                let start = buffer.len();
+                let written = append(limit, buffer, write);
+                if is_failure && written {
+                    link.told.keep(buffer.get(start..).unwrap_or_default(), link.barrier.next_ping(), room);
+                }
+                written
+            }
+            None => link.overdue.add(limit.min(room), is_failure, write),
         };
         self.counters.unanswerable += u64::from(!written);
     }
@@ -323,8 +330,16 @@ impl Connector {
         }
         let Some(buffer) = self.buffer(index, out) else { return };
         if let Some(link) = self.links.get_mut(index) {
-            buffer.extend_from_slice(&std::mem::take(&mut link.overdue));
+            link.overdue.write(buffer, &mut link.told, link.barrier.next_ping(), self.settings.unsent_limit);
         }
+    }
+
+    /// The stream of a link is gone: the failures that its server may not have read are written again on the next one.
+    pub(crate) fn tell_again(&mut self, now: Instant, index: usize) {
+        let Some(link) = self.links.get_mut(index) else { return };
+        link.told.settle(now, link.barrier.returned());
+        let again = link.told.leave_to(&mut link.overdue, self.settings.unsent_limit);
+        self.counters.told_again += again as u64;
     }
 }
 

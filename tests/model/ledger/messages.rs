@@ -22,6 +22,8 @@ pub(super) struct Message {
     /// How the recipient can tell his copies apart: by the CSeq of those that he has taken.
     taken: BTreeSet<u32>,
     errors: usize,
+    /// How many streams had gone when the last one was written.
+    told_at: usize,
     receipts: usize,
     /// How often the gateway was killed while it was kept.
     survived: usize,
@@ -89,6 +91,7 @@ impl Ledger {
             reached: false,
             taken: BTreeSet::new(),
             errors: 0,
+            told_at: 0,
             receipts: 0,
             survived: 0,
         };
@@ -295,8 +298,14 @@ impl Ledger {
     /// The engine has written a stanza error for a message.
     pub(crate) fn error_out(&mut self, n: u32, condition: &str) {
         self.see(format!("error {condition}"));
-        if let Some(row) = self.messages.get_mut(&n) {
-            row.errors += 1;
+        let streams = self.streams;
+        let Some(row) = self.messages.get_mut(&n) else { return };
+        // What was written on a stream that has gone since may have gone with it.
+        let again = row.errors > 0 && row.told_at < streams;
+        row.errors += usize::from(!again);
+        row.told_at = streams;
+        if again {
+            self.see("error again");
         }
     }
 
