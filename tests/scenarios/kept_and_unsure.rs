@@ -2,9 +2,10 @@
 
 use engine::journal::When;
 use entente_tests::store::Condition;
-use entente_tests::world::{World, attribute, message, response};
+use entente_tests::world::{World, attribute, message, proxy, response};
 use sip::transaction::Flow;
 use std::time::Duration;
+use turn::{Input, Machine, SocketId};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -72,6 +73,34 @@ fn what_a_silent_next_hop_may_have_delivered_is_a_possible_duplicate() {
     assert_eq!(world.engine.counters().journal.expect("a journal").possible_duplicates, 1);
     let again = String::from_utf8(again).expect("UTF-8");
     world.sends_from(peer, response(&again, "200 OK", ""));
+    assert_eq!(world.entries(), 0);
+}
+
+/// The first one is refused for now, what waited behind it fails with it, and in the same turn comes another one.
+#[test]
+fn nothing_overtakes_what_waited_behind_a_message_that_is_kept() {
+    let mut world = World::keeping(When::Away);
+    let stanza = |n: u32| {
+        format!(
+            "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m{n}'><body>number {n}</body></message>"
+        )
+    };
+    world.server_writes(stanza(1));
+    world.server_writes(stanza(2));
+    let first = world.take_datagram().expect("a request");
+    let refused = response(&first, "480 Temporarily Unavailable", "");
+    let (now, stream) = (world.now, world.stream.expect("a stream"));
+    world.engine.handle_input(now, Input::Datagram { socket: SocketId(0), peer: proxy(), bytes: refused.as_bytes() });
+    world.engine.handle_input(now, Input::Received { stream, data: stanza(3).as_bytes() });
+    world.turn();
+    assert_eq!(world.take_datagram(), None, "all of them are kept");
+    world.advance(SECOND * 10);
+    for n in 1..=3 {
+        let request = world.take_datagram().expect("the next one");
+        assert!(request.ends_with(&format!("number {n}")), "{request}");
+        world.datagrams.clear();
+        world.proxy_sends(response(&request, "200 OK", ""));
+    }
     assert_eq!(world.entries(), 0);
 }
 

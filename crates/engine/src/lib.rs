@@ -215,7 +215,13 @@ impl Engine {
                 };
                 self.sip.respond_options(now, near, resolved, &mut self.output);
             }
-            sip_connector::Event::Concluded(operation, status) => self.conclude(now, operation, status),
+            sip_connector::Event::Concluded(operation, status) => {
+                self.conclude(now, operation, status);
+                // At once: what comes next in this turn would overtake what waited behind it and is to be kept.
+                while let Some((operation, status)) = self.sip.poll_failed() {
+                    self.conclude(now, operation, status);
+                }
+            }
         }
     }
 

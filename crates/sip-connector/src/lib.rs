@@ -397,10 +397,15 @@ impl Connector {
         self.stack.endpoint.respond(now, transaction, &answer, out);
     }
 
+    /// The next operation that failed behind the one that was just concluded.
+    pub fn poll_failed(&mut self) -> Option<(OperationKey, Status<'static>)> {
+        self.outgoing.poll_failed()
+    }
+
     /// Does what is due and gives the next conclusion that it led to; called until `None`.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut Output) -> Option<(OperationKey, Status<'static>)> {
         loop {
-            if let Some(failed) = self.outgoing.poll_failed() {
+            if let Some(failed) = self.poll_failed() {
                 return Some(failed);
             }
             let ended = self.stack.handle_timeout(now, out)?;
