@@ -11,6 +11,9 @@ const TIMER_F: Duration = Duration::from_secs(32);
 /// A datagram leaves at 0, 0.5, 1.5, 3.5 s and then every 4 s until Timer F.
 const REPETITIONS: usize = 11;
 
+/// The requests of one attempt have so many numbers.
+const ATTEMPT: u32 = 10;
+
 /// A message of an XMPP user.
 pub(super) struct Message {
     pair: (usize, usize),
@@ -19,7 +22,7 @@ pub(super) struct Message {
     wants_receipt: bool,
     branch: Option<String>,
     reached: bool,
-    /// How the recipient can tell his copies apart: by the CSeq of those that he has taken.
+    /// The attempts of which the recipient has taken a copy: within one, a request may move on from a next hop that has taken it.
     taken: BTreeSet<u32>,
     errors: usize,
     /// How many streams had gone when the last one was written.
@@ -140,7 +143,8 @@ impl Ledger {
         self.enter_open(branch, uri, now);
         let Some((n, row)) = n.and_then(|n| self.messages.get_mut(&n).map(|row| (n, row))) else { return };
         let (pair, place) = (row.pair, row.place);
-        let again = row.branch.is_some();
+        // What was taken back because the store was too slow is still in it if the gateway is killed before the store has heard.
+        let again = row.branch.is_some() || row.errors > 0;
         let before = row.branch.replace(branch.to_owned());
         if self.holds_off(peer, uri, now) {
             self.astray.push((branch.to_owned(), peer, uri.to_owned(), now));
@@ -186,7 +190,7 @@ impl Ledger {
     /// A next hop takes a request of ours for good.
     pub(crate) fn taken(&mut self, n: u32, cseq: u32) {
         if let Some(row) = self.messages.get_mut(&n) {
-            row.taken.insert(cseq);
+            row.taken.insert(cseq.saturating_sub(1) / ATTEMPT);
         }
     }
 

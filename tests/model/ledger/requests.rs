@@ -64,8 +64,9 @@ impl Request {
         self.copies.iter().any(|copy| in_lives(copy.life) && copy.read > 0)
     }
 
+    /// What became of its last copy, if that is of this life and came back in time.
     fn bounced(&self) -> Option<u16> {
-        self.copies.iter().filter(|copy| copy.life == self.life).find_map(|copy| copy.bounced)
+        self.copies.last().filter(|copy| copy.life == self.life)?.bounced
     }
 
     /// Somebody has read it who has not sent it back.
@@ -103,6 +104,9 @@ impl Ledger {
             }
             if durable {
                 row.life = life;
+                if lasts && std::mem::take(&mut row.doubtful) {
+                    row.perhaps = row.answer.take();
+                }
                 return false;
             }
         }
@@ -133,8 +137,8 @@ impl Ledger {
             return;
         }
         if row.answer.is_none() {
-            let asked = row.copies.iter().any(|copy| copy.life == life);
-            row.answer = row.perhaps.take().filter(|before| before.bytes == bytes && !asked);
+            let same = row.perhaps.take().filter(|before| before.bytes == bytes);
+            row.answer = same.map(|before| Answer { at: now, ..before });
         }
         if let Some(before) = &row.answer {
             if before.bytes != bytes {
@@ -147,7 +151,7 @@ impl Ledger {
         row.answer = Some(Answer { bytes: bytes.to_vec(), status, unknown, at: now });
         row.promised |= status < 300;
         let (read, bounced) = (row.is_read(|of| of == life || lasts), row.bounced());
-        let read_now = row.is_read(|of| of == life);
+        let read_now = row.copies.iter().any(|copy| copy.life == life && copy.read > 0 && !copy.returned);
         let unsure = row.copies.iter().any(|copy| copy.unsure);
         self.see(format!("answer {status}{}", if unknown { " unknown" } else { "" }));
         if status < 300 && durable {
@@ -264,10 +268,11 @@ impl Ledger {
         let ping_has_returned = self.ping_has_returned;
         let Some((_, row, place)) = self.copy(id, false) else { return };
         let answer = row.answer.as_ref().map(|answer| answer.status);
+        let asked = row.life == life;
         let copy = &mut row.copies[place];
         copy.returned = true;
         // One that comes on another stream than its message counts as one that comes late.
-        copy.bounced = (answer.is_none() && copy.stream == stream).then_some(status);
+        copy.bounced = (asked && answer.is_none() && copy.stream == stream).then_some(status);
         copy.unsure = ping_has_returned;
         let late = answer.is_some_and(|status| status < 300) && (copy.life == life || lasts);
         self.late_bounces += u64::from(late);
