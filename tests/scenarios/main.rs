@@ -20,6 +20,7 @@ mod gateway_prompt;
 mod house;
 mod journal;
 mod kept_and_unsure;
+mod journal_ends;
 mod late_failures;
 mod link;
 mod message_size;

@@ -15,7 +15,7 @@ mod keeping;
 mod streams;
 
 pub use components::Aside;
-pub use keeping::{Keeping, keep};
+pub use keeping::{Keeping, delivered, keep, request_of};
 pub use streams::{SipStreams, TCP_LISTENER};
 
 /// Where the gateway is in this world.

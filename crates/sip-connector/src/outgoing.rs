@@ -502,7 +502,9 @@ impl Outgoing {
             while let Some((message, kept)) = self.pop_waiting(key) {
                 self.pool.give(kept.into_bytes());
                 if let Some(row) = self.remove(message) {
-                    let failure = if way_is_dead { unreachable() } else { reason.into() };
+                    // Of these nothing was ever sent.
+                    let unsent = Failure { reason: Reason::LinkDown, ..unreachable() };
+                    let failure = if way_is_dead { unsent } else { reason.into() };
                     self.failed.push_back((row.operation, failure));
                 }
             }

@@ -123,3 +123,24 @@ impl World {
         self.framer = xml::Framer::new(xml::Limits::default());
     }
 }
+
+/// The next message and nothing else leaves for XMPP; the server hands back the two pings behind it.
+pub fn delivered(world: &mut World) -> Option<String> {
+    let message = world.take_stanza()?;
+    for _ in 0..2 {
+        let ping = world.take_stanza().expect("a ping");
+        assert!(ping.starts_with("<iq"), "one at a time: {ping}");
+        assert_eq!(world.take_stanza(), None, "one at a time");
+        world.server_writes(&ping);
+    }
+    Some(message)
+}
+
+/// The request that is open, however often it was sent.
+pub fn request_of(world: &mut World) -> Option<String> {
+    let first = world.take_datagram()?;
+    while let Some(repeated) = world.take_datagram() {
+        assert_eq!(repeated, first, "one at a time");
+    }
+    Some(first)
+}

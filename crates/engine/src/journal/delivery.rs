@@ -36,7 +36,8 @@ impl Journal {
         self.steps += 1;
         while let Some(key) = self.conversations.pop_expired(now) {
             self.counters.expired += 1;
-            self.give_up(key, Failure::from(Reason::Expired));
+            let text = Some("it was kept and became too old".into());
+            self.give_up(key, Failure { text, ..Failure::from(Reason::Expired) });
             self.conversations.list(key.conversation);
         }
         if let Some((key, entry, failure)) = self.poll_undeliverable(now, out) {
