@@ -92,7 +92,7 @@ pub(crate) struct Slot {
     pub(crate) open: Option<OperationKey>,
     /// It may have been delivered already.
     pub(crate) doubtful: bool,
-    /// How often it was sent in this life.
+    /// The number of its next attempt, or of the one that it makes.
     pub(crate) attempts: u32,
     /// Where it is at hand.
     pub(crate) entry: Option<Vec<u8>>,
@@ -283,8 +283,8 @@ impl Conversations {
         ids.into_iter().for_each(|id| self.go_on(id));
     }
 
-    /// The next conversation that may go on.
-    pub(crate) fn pop_ready(&mut self, now: Instant) -> Option<ConversationId> {
+    /// Ends the pauses that are over.
+    pub(crate) fn end_pauses(&mut self, now: Instant) {
         while let Some(&(until, id)) = self.pauses.first().filter(|(until, _)| *until <= now) {
             self.pauses.remove(&(until, id));
             if let Some(row) = self.rows.get_mut(&id) {
@@ -292,6 +292,10 @@ impl Conversations {
             }
             self.list(id);
         }
+    }
+
+    /// The next conversation that may go on.
+    pub(crate) fn pop_ready(&mut self) -> Option<ConversationId> {
         while let Some(id) = self.ready.pop_front() {
             if let Some(row) = self.rows.get_mut(&id) {
                 row.listed = false;

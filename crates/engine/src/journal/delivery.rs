@@ -1,7 +1,7 @@
 //! Entries on their way out, when the way is free.
 
 use super::conversations::{EntryKey, Slot};
-use super::{AT_HAND, DAMAGED, Damaged, Journal, Note, QUEUE};
+use super::{AT_HAND, DAMAGED, Damaged, Journal, Note, QUEUE, entry};
 use cpim::{Failure, OperationKey, Reason, Side};
 use std::time::Instant;
 use turn::{Output, Query, StoredRow, Ticket};
@@ -34,6 +34,7 @@ impl Journal {
             return None;
         }
         self.steps += 1;
+        self.conversations.end_pauses(now);
         while let Some(key) = self.conversations.pop_expired(now) {
             self.counters.expired += 1;
             let text = Some("it was kept and became too old".into());
@@ -44,7 +45,7 @@ impl Journal {
             return Some(Step::Tell { key, entry, failure });
         }
         while !self.drains && self.under_way_count < UNDER_WAY {
-            let id = self.conversations.pop_ready(now)?;
+            let id = self.conversations.pop_ready()?;
             let Some(row) = self.conversations.get_mut(id) else { continue };
             // The way to XMPP becoming free brings it back.
             if row.side == Side::Xmpp && !xmpp_is_up {
@@ -57,9 +58,13 @@ impl Journal {
             }
             let key = EntryKey { conversation: id, number: head.number };
             match head.entry.take() {
-                Some(entry) => {
+                Some(mut entry) => {
                     let attempt = head.attempts;
                     self.at_hand -= entry.len();
+                    if entry::attempt(&entry) != attempt {
+                        entry::note_attempt(&mut entry, attempt);
+                        self.orders.put(QUEUE, &key.octets(), &entry, Note::Mark);
+                    }
                     return Some(Step::Send { key, entry, attempt });
                 }
                 None => {
@@ -88,7 +93,6 @@ impl Journal {
         self.conversations.opened(key, operation);
         if let Some(slot) = self.conversations.slot(key) {
             self.counters.possible_duplicates += u64::from(slot.doubtful);
-            slot.attempts = slot.attempts.saturating_add(1);
         }
         self.under_way.insert(operation, key);
         self.under_way_count += 1;

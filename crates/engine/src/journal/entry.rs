@@ -1,7 +1,7 @@
 //! An entry of the journal: one message with all that is needed to deliver it later, or to tell its sender that it was not.
 //!
-//! Written as an octet of version, one for why it is kept, a CRC-32 over the rest, and the rest in postcard: what is read is
-//! what was written, or is not read at all.
+//! Written as an octet of version, one for why it is kept, two for the number of its next attempt, a CRC-32 over the rest, and
+//! the rest in postcard: what is read is what was written, or is not read at all.
 
 use cpim::{
     Admitted, Alternative, Content, Device, Envelope, ImUri, InstantInbox, Keeping, Mark, MaxForwards, MediaType,
@@ -15,10 +15,14 @@ use turn::Calendar;
 
 /// The form in which entries are written.
 const VERSION: u8 = 1;
-/// Version, reason and checksum.
-const HEAD: usize = 6;
-/// Where the reason stands.
+/// Version, reason, attempt and checksum.
+const HEAD: usize = 8;
+/// Where the reason stands,
 const WHY: usize = 1;
+/// the number of the attempt,
+const ATTEMPT: std::ops::Range<usize> = 2..4;
+/// and the checksum.
+const CHECKSUM: std::ops::Range<usize> = 4..HEAD;
 
 /// What was read is not an entry, or not what was written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -139,7 +143,7 @@ fn system_time(date: i64) -> Option<SystemTime> {
 /// Appends an entry for a message to a vector.
 pub(crate) fn write(admitted: &Admitted<'_>, calendar: &Calendar, arrived: i64, expires: i64, bytes: &mut Vec<u8>) {
     let start = bytes.len();
-    bytes.extend_from_slice(&[VERSION, Why::Every.octet(), 0, 0, 0, 0]);
+    bytes.extend_from_slice(&[VERSION, Why::Every.octet(), 0, 0, 0, 0, 0, 0]);
     let message = &admitted.message;
     let (envelope, content) = (&message.envelope, &message.content);
     let entry = Entry {
@@ -199,7 +203,7 @@ pub(crate) fn write(admitted: &Admitted<'_>, calendar: &Calendar, arrived: i64, 
     let written = postcard::serialize_with_flavor(&entry, flavor);
     debug_assert!(written.is_ok());
     let checksum = crc32fast::hash(bytes.get(start + HEAD..).unwrap_or_default()).to_le_bytes();
-    if let Some(place) = bytes.get_mut(start + WHY + 1..start + HEAD) {
+    if let Some(place) = bytes.get_mut(start + CHECKSUM.start..start + CHECKSUM.end) {
         place.copy_from_slice(&checksum);
     }
 }
@@ -273,14 +277,27 @@ impl Why {
     }
 }
 
+/// The number of the attempt that an entry is about to make, or in whose middle the gateway was killed. It stands outside of
+/// the checksum: with a wrong one a message is taken for another attempt.
+pub(crate) fn attempt(entry: &[u8]) -> u32 {
+    let octets = entry.get(ATTEMPT).and_then(|octets| octets.try_into().ok());
+    u16::from_le_bytes(octets.unwrap_or_default()).into()
+}
+
+/// Notes the number of its next attempt in an entry.
+pub(crate) fn note_attempt(entry: &mut [u8], attempt: u32) {
+    if let Some(place) = entry.get_mut(ATTEMPT) {
+        place.copy_from_slice(&u16::try_from(attempt).unwrap_or(u16::MAX).to_le_bytes());
+    }
+}
+
 /// Reads an entry.
 pub(crate) fn read(bytes: &[u8]) -> Result<Entry<'_>, Damaged> {
-    let (&version, rest) = bytes.split_first().ok_or(Damaged::Form)?;
+    let version = *bytes.first().ok_or(Damaged::Form)?;
     if version != VERSION {
         return Err(Damaged::Version(version));
     }
-    let (_, rest) = rest.split_first().ok_or(Damaged::Form)?;
-    let (checksum, rest) = rest.split_first_chunk::<4>().ok_or(Damaged::Checksum)?;
+    let (checksum, rest) = bytes.get(CHECKSUM).zip(bytes.get(HEAD..)).ok_or(Damaged::Checksum)?;
     if crc32fast::hash(rest).to_le_bytes() != *checksum {
         return Err(Damaged::Checksum);
     }

@@ -117,6 +117,7 @@ impl Journal {
                 let doubtful = unsure || Why::Failed(failure.reason).is_doubtful();
                 // Who waits for it to be durable has heard of no attempt but this one.
                 slot.doubtful = doubtful || (slot.doubtful && !waits);
+                slot.attempts = slot.attempts.saturating_add(1);
                 self.conversations.pause(now, key.conversation);
                 return if waits { Verdict::Waits } else { Verdict::Answered };
             }

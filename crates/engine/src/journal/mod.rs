@@ -232,7 +232,7 @@ impl Journal {
             waits: None,
             open: None,
             doubtful: true,
-            attempts: 0,
+            attempts: entry::attempt(value),
             entry: self.at_hand(value),
         };
         self.conversations.insert(id, entry.side(), slot);
@@ -357,7 +357,11 @@ impl Journal {
         if !fits || self.conversations.count(key.conversation) >= held.per_conversation {
             return Err(held);
         }
+        let attempts = u32::from(why != Why::Behind);
         why.note(&mut held.entry);
+        if !held.put {
+            entry::note_attempt(&mut held.entry, attempts);
+        }
         let Held { entry, expires, mark, has_device, side, put, mut pending, .. } = held;
         if !put {
             let note = Note::Put(key, operation);
@@ -383,7 +387,7 @@ impl Journal {
             waits: (!is_durable).then_some(operation),
             open: None,
             doubtful: why.is_doubtful(),
-            attempts: u32::from(why != Why::Behind),
+            attempts,
             entry,
         };
         self.conversations.insert(key.conversation, side, slot);
