@@ -50,7 +50,7 @@ fn the_answer_waits_for_the_store() {
     world.kept().delay = SECOND;
     world.proxy_sends(message(1, "romeo@xmpp.example", "first"));
     world.advance(SECOND - Duration::from_millis(1));
-    assert_eq!(world.take_statuses(), [], "nothing is said before it is durable");
+    assert_eq!(world.take_statuses(), [0_u16; 0], "nothing is said before it is durable");
     world.advance(Duration::from_millis(1));
     assert_eq!(world.take_statuses(), [202]);
 }
@@ -187,7 +187,7 @@ fn a_bounce_while_a_message_becomes_durable_is_the_answer() {
     let stanza = world.take_stanza().expect("a message");
     world.kept().delay = SECOND;
     world.advance(SECOND * 2);
-    assert_eq!(world.take_statuses(), [], "it is being kept");
+    assert_eq!(world.take_statuses(), [0_u16; 0], "it is being kept");
     world.server_writes(bounce(&stanza, "item-not-found"));
     assert_eq!(world.take_statuses(), [404]);
     world.advance(SECOND * 3);
@@ -217,7 +217,7 @@ fn a_bounce_after_the_answer_is_a_late_failure() {
 fn where_every_message_is_kept_it_is_there_before_its_fate_and_gone_after_it() {
     let mut world = World::keeping(When::Every);
     world.proxy_sends(message(1, "romeo@xmpp.example", "first"));
-    assert_eq!((world.entries(), world.take_statuses()), (1, vec![]), "durable, and its fate is open");
+    assert_eq!((world.entries(), world.take_statuses()), (1, Vec::<u16>::new()), "durable, and its fate is open");
     assert!(delivered(&mut world).is_some_and(|stanza| !stanza.contains("<delay")));
     assert_eq!((world.entries(), world.take_statuses()), (0, vec![202]));
     world.server_writes(stanza("m1", "and back"));

@@ -93,7 +93,7 @@ fn what_was_promised_outlives_the_gateway_and_nothing_else() {
     world.kept().delay = SECOND;
     world.proxy_sends(message(2, "romeo@xmpp.example", "not yet promised"));
     world.restart(0);
-    assert_eq!(world.take_statuses(), []);
+    assert_eq!(world.take_statuses(), [0_u16; 0]);
     world.kept().delay = Duration::ZERO;
     world.accept_component();
     let stanza = delivered(&mut world).expect("a message");
