@@ -50,7 +50,8 @@ fn rows(served: &str) -> Vec<String> {
 #[test]
 fn the_page_and_the_program_name_the_same_metrics() {
     let stage = Stage::new();
-    let _gateway = stage.run();
+    // With a journal nothing is missing.
+    let _gateway = stage.run_with(&format!("{}[journal]\nfolder = \"journal\"\n", stage.config()));
     stage.told();
     let answer = stage.metrics();
     let (head, served) = answer.split_once("\r\n\r\n").unwrap();
