@@ -1,7 +1,8 @@
 //! Other settings between two turns: what comes from then on follows them, what is open ends as it began, nothing is closed.
 
 use cpim::{AcceptedBy, Accepts, DomainPattern, PeerId, Presentation, Presentations, Rule};
-use entente_tests::world::{World, attribute, message, response, settings, status};
+use engine::journal::{Keep, When};
+use entente_tests::world::{World, attribute, keep, message, response, settings, status};
 use sip_connector::LargeRequests;
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -295,4 +296,31 @@ fn a_gateway_that_drains_takes_nothing_new_by_a_change_either() {
     world.engine.reconfigure(settings());
     world.proxy_sends(message(1, "romeo@xmpp.example", "too late"));
     assert_eq!(world.take_statuses(), [503]);
+}
+
+/// Other rules for what is kept are for what comes from then on.
+#[test]
+fn what_is_kept_stays_kept_and_what_comes_later_follows_the_new_rules() {
+    let mut world = World::keeping(When::Away);
+    world.break_stream();
+    world.proxy_sends(message(1, "romeo@xmpp.example", "kept"));
+    assert_eq!((world.take_statuses(), world.entries()), (vec![202], 1));
+    let with = |when: When, per_conversation: usize| {
+        let mut settings = settings();
+        settings.journal.keep = vec![Keep { per_conversation, ..keep(when) }];
+        (settings.journal.max_entries, settings.journal.max_octets) = (32, 1 << 20);
+        settings
+    };
+    // Behind what is kept nothing overtakes: it is refused.
+    world.engine.reconfigure(with(When::Away, 1));
+    world.proxy_sends(message(2, "romeo@xmpp.example", "one too many"));
+    assert_eq!((world.take_statuses(), world.entries()), (vec![480], 1));
+    // To others, nothing is kept any more.
+    world.engine.reconfigure(with(When::Never, 8));
+    world.proxy_sends(message(3, "tybalt@xmpp.example", "refused"));
+    assert_eq!((world.take_statuses(), world.entries()), (vec![504], 1));
+    world.advance(Duration::from_secs(3));
+    world.accept_component();
+    assert!(world.take_message().is_some_and(|stanza| stanza.contains("kept")));
+    assert_eq!(world.take_message(), None);
 }

@@ -5,8 +5,9 @@ mod stage;
 
 use nix::sys::signal::Signal;
 use serde_json::Value;
-use stage::{Component, PATIENCE, Stage, message};
+use stage::{Component, PATIENCE, Stage, message, uninterrupted};
 use std::io::{ErrorKind, Read};
+use std::os::unix::fs::PermissionsExt;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
@@ -182,6 +183,43 @@ fn what_a_gateway_kept_that_does_not_run_can_be_looked_at_and_dropped() {
     component.read_until("</stream:stream", ">");
     component.write("</stream:stream>");
     assert_eq!(gateway.wait().code(), Some(0));
+}
+
+/// What nobody takes in time is told to its sender, written to the file of dead letters, and then forgotten.
+#[test]
+fn a_message_whose_time_is_over_ends_in_the_file_of_dead_letters() {
+    let stage = Stage::new();
+    let keep = "dead_letter_file = \"dead-letters\"\n[[journal.keep]]\ndomain = \"*\"\nfor = \"1s\"\n";
+    let _gateway = stage.run_with(&format!("{}{keep}", config(&stage)));
+    wait_until_it_lives(&stage);
+    kept(&stage, "one", "But soft! What light t");
+    // The late failure: a short message to Juliet.
+    let mut buffer = [0; 65_536];
+    let told = loop {
+        let length = uninterrupted(|| stage.sip.recv(&mut buffer)).unwrap();
+        let text = std::str::from_utf8(&buffer[..length]).unwrap();
+        if text.starts_with("MESSAGE sip:juliet@sip.example ") {
+            break text;
+        }
+    };
+    assert!(told.contains("From: <sip:romeo@xmpp.example>"), "{told}");
+    let (head, _) = told.split_once("\r\n\r\n").unwrap();
+    let copied = ["Via:", "From:", "To:", "Call-ID:", "CSeq:"];
+    let headers: Vec<&str> = head.lines().filter(|line| copied.iter().any(|name| line.starts_with(name))).collect();
+    let ok = format!("SIP/2.0 200 OK\r\n{}\r\nContent-Length: 0\r\n\r\n", headers.join("\r\n"));
+    stage.sip.send_to(ok.as_bytes(), stage.listen).unwrap();
+
+    let path = stage.folder.path().join("dead-letters");
+    let start = Instant::now();
+    while !listed(&stage, &[]).is_empty() {
+        assert!(start.elapsed() < PATIENCE, "the journal gets empty");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let letters = std::fs::read_to_string(&path).unwrap();
+    assert!(letters.starts_with("From ") && letters.contains("To:      romeo@xmpp.example"), "{letters}");
+    assert!(letters.contains("QnV0IHNvZnQhIFdoYXQgbGlnaHQgdA=="), "{letters}");
+    assert_eq!(letters.lines().filter(|line| line.starts_with("From ")).count(), 1, "{letters}");
+    assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
 }
 
 /// Each wrong use has its exit status and says what would be right.
