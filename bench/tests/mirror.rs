@@ -42,31 +42,37 @@ fn clean(words: &str) -> (Value, [u64; 2]) {
         let direction = &report["directions"][name];
         assert_eq!(count(direction, "sent"), count(direction, "delivered"));
         assert_eq!(direction["answered"]["200"], direction["sent"]);
-        assert!(direction["delivery_us"]["p50"].as_f64().is_some_and(|time| time > 0.0), "{direction}");
-        count(direction, "sent")
+        let sent = count(direction, "sent");
+        assert!(sent == 0 || direction["delivery_us"]["p50"].as_f64().is_some_and(|time| time > 0.0), "{direction}");
+        sent
     });
     (report, sent)
 }
 
-#[test]
-fn a_closed_loop_goes_on_for_as_long_as_it_lasts_and_is_clean() {
-    // How much it does in its time is the machine's affair.
+/// The same of a closed loop, which is given more time until it has sent more than a few: how much it does in its time is the
+/// machine's affair.
+fn clean_and_busy(words: &str) -> (Value, [u64; 2]) {
     for seconds in ["0.5", "5", "50"] {
-        let (report, sent) = clean(&format!("--workload both --window 8 --pairs 3 --seconds {seconds}"));
-        if sent.iter().all(|sent| *sent > 50) {
-            assert!(report["messages_per_cpu_second"].as_f64().is_some_and(|rate| rate > 0.0), "{report}");
-            return;
+        let (report, sent) = clean(&format!("{words} --seconds {seconds}"));
+        if sent.iter().all(|sent| *sent > 100) {
+            return (report, sent);
         }
     }
-    panic!("fewer than 50 messages in 50 s");
+    panic!("fewer than a hundred messages in 50 s");
+}
+
+#[test]
+fn a_closed_loop_goes_on_for_as_long_as_it_lasts_and_is_clean() {
+    let (report, _) = clean_and_busy("--workload both --window 8 --pairs 3");
+    assert!(report["messages_per_cpu_second"].as_f64().is_some_and(|rate| rate > 0.0), "{report}");
 }
 
 #[test]
 fn with_a_barrier_an_answer_comes_after_two_returns() {
-    let (report, [sent, _]) = clean("--workload both --window 1 --mirror-barrier");
+    let (report, [sent, _]) = clean_and_busy("--workload both --window 1 --mirror-barrier");
     assert_eq!(count(&report, "returned_to_component"), 2 * sent, "{report}");
     // Of many that are under way, those that were written in between share the pings.
-    let (report, [sent, _]) = clean("--workload both --window 64 --mirror-barrier");
+    let (report, [sent, _]) = clean_and_busy("--workload both --window 64 --mirror-barrier");
     assert!(count(&report, "returned_to_component") < 2 * sent, "{report}");
 }
 
