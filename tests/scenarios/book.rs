@@ -94,3 +94,16 @@ fn every_quirk_names_its_test() {
         }
     }
 }
+
+/// What operators are promised is shown to be so.
+#[test]
+fn every_promise_names_its_tests() {
+    let table = book::tables(&book::page("operations.md")).into_iter().find(|table| table.columns[0] == "promise");
+    let table = table.expect("the promises");
+    for row in table.rows {
+        let [promise, _, test] = &row[..] else { panic!("three columns: {row:?}") };
+        let tests = book::code(test);
+        assert!(!tests.is_empty(), "no test is named: {promise}");
+        tests.iter().for_each(|test| assert_exists(promise, test));
+    }
+}
