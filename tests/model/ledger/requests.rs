@@ -182,7 +182,9 @@ impl Ledger {
             let remembers = if keeps { copy.stream == stream && !copy.returned } else { copy.life == life };
             remembers && !copy.superseded
         });
-        let answered = lasts && !row.doubtful && row.answer.is_some() && !self.ever_kept.contains(&Text::Sip(n));
+        // What is answered in this turn may have been written in it before.
+        let answered = row.answer.as_ref().is_some_and(|answer| answer.at < now);
+        let answered = lasts && !row.doubtful && answered && !self.ever_kept.contains(&Text::Sip(n));
         let again = row.copies.iter().any(|copy| !copy.superseded);
         // What was taken back because the store was too slow is still in it if the gateway is killed before the store has heard.
         let taken_back = row.answer.as_ref().is_some_and(|answer| answer.status >= 300);

@@ -22,6 +22,8 @@ pub(super) struct Link {
     pub(super) greeted: bool,
     /// The server has ended the stream, and says nothing more in it.
     pub(super) has_ended: bool,
+    /// The gateway has ended the stream, and takes nothing more from it.
+    closing: bool,
     /// Some bytes had to wait in the gateway.
     pub(super) piled: bool,
     /// With the kernel, not read by the server.
@@ -50,6 +52,7 @@ impl Link {
             stands: true,
             greeted: false,
             has_ended: false,
+            closing: false,
             piled: false,
             kernel: Vec::new(),
             arrived: Vec::new(),
@@ -137,6 +140,7 @@ impl Simulation {
         while row.ends.front().is_some_and(|(end, _)| *end <= row.heard) {
             whole.extend(row.ends.pop_front().map(|(_, meaning)| meaning));
         }
+        let closing = row.closing;
         let mut data = std::mem::take(&mut row.unconsumed);
         if !data.is_empty() && self.is_wrong_once(Mutant::LoseSeam) {
             data.clear();
@@ -146,6 +150,7 @@ impl Simulation {
                 Meaning::Nothing | Meaning::Handshake => {}
                 Meaning::Ping { id } => self.ledger.ping_in(&id),
                 Meaning::Bounce { id, status } => self.ledger.bounce_in(&id, status),
+                Meaning::Message { .. } if closing => self.ledger.see("said to a stream that is given up"),
                 Meaning::Message { n, pair, wants_receipt } => self.ledger.message_in(n, pair, wants_receipt),
             }
         }
@@ -254,6 +259,9 @@ impl Simulation {
         self.note(|| format!("< {stanza}"));
         let id = attribute(stanza, "id").unwrap_or_default();
         let number = |id: &str| id.strip_prefix('m').and_then(|n| n.parse().ok());
+        if let Some(row) = self.server.links.get_mut(&link) {
+            row.closing |= stanza.starts_with("<stream:error") || stanza == "</stream:stream>";
+        }
         if stanza.starts_with("<stream:error") {
             // Whoever does not read may be told so.
             if !stanza.contains("<connection-timeout") {
