@@ -9,10 +9,10 @@ use gateway::assembly;
 use gateway::config::{self, Config, Log, LogFormat, Overrides};
 use gateway::driver::{self, Ended};
 use gateway::program::{self, Reloader, Surroundings};
-use gateway::queue::{self, EntryId, Exit, Filter, Form};
+use gateway::queue::{self, EntryId, Exit, Filter, Form, RunError};
 use gateway::sandbox::{self, NewUser, Options, SandboxError};
 use gateway::telemetry;
-use std::io::Write;
+use std::io::{BufWriter, ErrorKind, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -209,13 +209,20 @@ fn look(arguments: Queue) -> ExitCode {
             return WRONG_USE.into();
         }
     };
-    let (mut out, mut err) = (std::io::stdout().lock(), std::io::stderr().lock());
-    match queue::run(&folder, arguments.command.into(), &mut out, &mut err) {
+    // Whoever opens a damaged store is told what was put aside: nobody else will be.
+    let log = Log { format: LogFormat::Text, level: "warn".into(), redact_addresses: false };
+    if let Err(error) = telemetry::start(&log) {
+        eprintln!("the log cannot be started: {error}");
+    }
+    let (mut out, mut err) = (BufWriter::new(std::io::stdout().lock()), std::io::stderr());
+    let ended = queue::run(&folder, arguments.command.into(), &mut out, &mut err);
+    match ended.and_then(|exit| Ok(out.flush().map(|()| exit)?)) {
         Ok(Exit::Done) => ExitCode::SUCCESS,
         Ok(Exit::Missing) => UNFINISHED.into(),
+        // Who reads it has seen enough.
+        Err(RunError::Output(error)) if error.kind() == ErrorKind::BrokenPipe => ExitCode::SUCCESS,
         Err(error) => {
-            // Nowhere to say that nothing can be said.
-            let _ = writeln!(err, "{error}");
+            eprintln!("{error}");
             UNAVAILABLE.into()
         }
     }

@@ -8,7 +8,7 @@ use serde_json::Value;
 use stage::{Component, PATIENCE, Stage, message, uninterrupted};
 use std::io::{ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 /// A stage whose gateway has a journal.
@@ -25,8 +25,8 @@ fn queue(stage: &Stage, arguments: &[&str]) -> Output {
 /// Its standard output, where nothing went wrong.
 fn told(stage: &Stage, arguments: &[&str]) -> String {
     let output = queue(stage, arguments);
-    let err = String::from_utf8(output.stderr).unwrap();
-    assert_eq!((output.status.code(), err.as_str()), (Some(0), ""), "{arguments:?}");
+    // A store that was killed while it wrote may have something to say.
+    assert_eq!(output.status.code(), Some(0), "{arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap()
 }
 
@@ -122,6 +122,14 @@ fn a_running_gateway_lists_shows_and_drops_what_it_keeps() {
     let text = told(&stage, &["list"]);
     assert_eq!(text.lines().count(), 3);
     assert!(text.starts_with(&id(&entries[0])) && text.contains("juliet@sip.example -> romeo@xmpp.example"), "{text}");
+
+    // Who reads the list may have seen enough of it.
+    let mut command = Command::new(env!("CARGO_BIN_EXE_entente"));
+    command.args(["queue", "list", "--config"]).arg(stage.folder.path().join("gateway.toml"));
+    let mut unread = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    drop(unread.stdout.take());
+    let output = unread.wait_with_output().unwrap();
+    assert_eq!((output.status.code(), output.stderr), (Some(0), Vec::new()));
 
     let shown = told(&stage, &["show", &id(&entries[1])]);
     assert!(shown.contains("To:      romeo@xmpp.example\n"), "{shown}");
