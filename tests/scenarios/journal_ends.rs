@@ -150,6 +150,41 @@ fn what_was_accepted_and_cannot_be_delivered_is_handed_over_before_it_is_forgott
 }
 
 #[test]
+fn while_nobody_takes_letters_one_finds_out_whether_somebody_does() {
+    let mut world = World::keeping_with(When::Away, |settings| {
+        settings.journal.dead_letters = true;
+        settings.journal.keep[0].lifetime = SECOND * 60;
+        settings.journal.keep[0].per_conversation = 100;
+    });
+    for n in 0..20 {
+        world.server_writes(stanza(&format!("m{n}"), &format!("text {n}"), ""));
+        is_away(&mut world);
+    }
+    stays_away(&mut world, SECOND * 61);
+    assert_eq!(world.take_stanzas().len(), 20, "all were told");
+    for most in [4, 1, 1, 1, 1] {
+        assert_eq!(world.kept().letters.len(), most);
+        while !world.kept().letters.is_empty() {
+            world.hand_over(false);
+        }
+        let begin = world.now;
+        while world.kept().letters.is_empty() {
+            world.advance(SECOND);
+        }
+        assert!(world.now - begin >= SECOND * 5);
+    }
+    let mut texts = Vec::new();
+    while !world.kept().letters.is_empty() {
+        assert!(world.kept().letters.len() <= 4);
+        texts.push(String::from_utf8(world.hand_over(true).content).expect("a text"));
+    }
+    texts.sort_by_key(|text| text.split(' ').nth(1).and_then(|number| number.parse::<u32>().ok()));
+    assert_eq!(texts, (0..20).map(|n| format!("text {n}")).collect::<Vec<_>>());
+    assert_eq!((world.entries(), world.kept().store.rows(DEAD).len()), (0, 0));
+    world.assert_quiet();
+}
+
+#[test]
 fn a_letter_that_nobody_took_is_handed_over_in_the_next_life_and_its_sender_not_told_again() {
     let mut world = World::keeping_with(When::Away, |settings| {
         settings.journal.dead_letters = true;

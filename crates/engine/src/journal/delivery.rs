@@ -41,7 +41,7 @@ impl Journal {
             self.give_up(key, Failure { text, ..Failure::from(Reason::Expired) });
             self.conversations.list(key.conversation);
         }
-        if let Some((key, entry, failure)) = self.poll_undeliverable(now, out) {
+        if let Some((key, entry, failure)) = self.poll_undeliverable(now, xmpp_is_up, out) {
             return Some(Step::Tell { key, entry, failure });
         }
         while !self.drains && self.under_way_count < UNDER_WAY {
@@ -138,7 +138,7 @@ impl Journal {
     /// Rows that were asked for cannot be had now.
     pub(crate) fn on_load_failed(&mut self, now: Instant, ticket: Ticket) {
         let Some(first) = self.end_load(ticket) else { return };
-        self.undeliverable.tell_again(now, first);
+        self.undeliverable.later(now, first);
         self.conversations.pause(now, first.conversation);
     }
 

@@ -257,6 +257,9 @@ impl Journal {
     /// There is a way to a side again.
     pub(crate) fn way_is_free(&mut self, side: Side) {
         self.conversations.way_is_free(side);
+        if side == Side::Xmpp {
+            self.undeliverable.way_is_free();
+        }
     }
 
     /// Starts no further attempt.

@@ -9,27 +9,33 @@
 use super::conversations::EntryKey;
 use super::{DEAD, Damaged, Journal, Note, entry};
 use crate::store::Pending;
-use cpim::{Failure, ImUri, Keeping, Reason};
+use cpim::{Failure, ImUri, Keeping, Reason, Side};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::{Duration, Instant};
 use turn::{Letter, Output, Ticket};
 
 /// A sender who cannot be told now is told after so long.
 const TELL_AGAIN: Duration = Duration::from_secs(5);
-/// A letter that could not be handed over is tried again after so long.
-const HAND_OVER_AGAIN: Duration = Duration::from_secs(60);
-/// Letters that are being handed over at a time.
+/// Letters that are being handed over at a time, each with its entry in memory.
 const LETTERS: usize = 4;
+/// When one could not be handed over, no other is for so long; then one finds out whether they can be.
+const FIRST_PAUSE: Duration = Duration::from_secs(5);
+/// Each further time it is twice as long, and at last this.
+const LONGEST_PAUSE: Duration = Duration::from_secs(300);
 
 /// An entry that will not be delivered.
 #[derive(Debug)]
 pub(super) struct Row {
+    /// The side that its sender is on.
+    sender: Side,
     pub(super) failure: Failure<'static>,
     pub(super) entry: Option<Vec<u8>>,
     pub(super) pending: Option<Pending>,
     told: bool,
     /// The store knows that its sender was told.
     pub(super) marked: bool,
+    /// It is one of those that are being handed over.
+    handing: bool,
 }
 
 /// All of them.
@@ -40,20 +46,28 @@ pub(super) struct Undeliverable {
     ready: VecDeque<EntryKey>,
     /// Something is to be done for them later.
     due: BTreeSet<(Instant, EntryKey)>,
-    /// They wait for a letter before them.
+    /// Their senders are on XMPP, and there is no way to it.
+    cut_off: VecDeque<EntryKey>,
+    /// They wait until they may be handed over.
     queue: VecDeque<EntryKey>,
+    /// Those that are being handed over, or loaded for it.
+    handing: usize,
     letters: Vec<(Ticket, EntryKey)>,
+    /// How often in a row none could be handed over, and until when none is.
+    failures: u32,
+    pauses_until: Option<Instant>,
 }
 
 impl Undeliverable {
     pub(super) fn insert(
         &mut self,
         key: EntryKey,
+        sender: Side,
         failure: Failure<'static>,
         entry: Option<Vec<u8>>,
         pending: Option<Pending>,
     ) {
-        self.rows.insert(key, Row { failure, entry, pending, told: false, marked: false });
+        self.rows.insert(key, Row { sender, failure, entry, pending, told: false, marked: false, handing: false });
         self.ready.push_back(key);
     }
 
@@ -62,7 +76,11 @@ impl Undeliverable {
     }
 
     pub(super) fn remove(&mut self, key: EntryKey) -> Option<Row> {
-        self.rows.remove(&key)
+        let row = self.rows.remove(&key)?;
+        if row.handing {
+            self.end_handing();
+        }
+        Some(row)
     }
 
     pub(super) fn len(&self) -> usize {
@@ -76,14 +94,16 @@ impl Undeliverable {
         }
     }
 
-    pub(super) fn list_at(&mut self, at: Instant, key: EntryKey) {
-        if self.rows.contains_key(&key) {
-            self.due.insert((at, key));
-        }
+    /// There is a way to XMPP again.
+    pub(super) fn way_is_free(&mut self) {
+        self.ready.append(&mut self.cut_off);
     }
 
-    pub(super) fn tell_again(&mut self, now: Instant, key: EntryKey) {
-        self.list_at(now + TELL_AGAIN, key);
+    /// Something is to be done for it later: its sender or the store is not there now.
+    pub(super) fn later(&mut self, now: Instant, key: EntryKey) {
+        if self.rows.contains_key(&key) {
+            self.due.insert((now + TELL_AGAIN, key));
+        }
     }
 
     pub(super) fn has_ready(&self) -> bool {
@@ -91,13 +111,18 @@ impl Undeliverable {
     }
 
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
-        self.due.first().map(|&(at, _)| at)
+        let pause = self.pauses_until.filter(|_| !self.queue.is_empty());
+        self.due.first().map(|&(at, _)| at).into_iter().chain(pause).min()
     }
 
     fn pop_ready(&mut self, now: Instant) -> Option<EntryKey> {
         while let Some(&(at, key)) = self.due.first().filter(|(at, _)| *at <= now) {
             self.due.remove(&(at, key));
             self.ready.push_back(key);
+        }
+        if self.pauses_until.is_some_and(|until| until <= now) {
+            self.pauses_until = None;
+            self.ready.extend(self.queue.pop_front());
         }
         while let Some(key) = self.ready.pop_front() {
             if self.rows.contains_key(&key) {
@@ -107,10 +132,52 @@ impl Undeliverable {
         None
     }
 
-    fn end_letter(&mut self, ticket: Ticket) -> Option<EntryKey> {
+    /// Whether an entry is, or may become now, one of those that are being handed over; if not, it waits.
+    fn begin_handing(&mut self, key: EntryKey) -> bool {
+        // After a failure one finds out how it is.
+        let most = if self.failures > 0 { 1 } else { LETTERS };
+        let may = self.handing < most && self.pauses_until.is_none();
+        match self.rows.get_mut(&key) {
+            Some(row) if row.handing => true,
+            Some(row) if may => {
+                row.handing = true;
+                self.handing += 1;
+                true
+            }
+            Some(row) => {
+                // It is loaded again when its turn comes: many may wait.
+                row.entry = None;
+                self.queue.push_back(key);
+                false
+            }
+            None => false,
+        }
+    }
+
+    fn end_handing(&mut self) {
+        self.handing -= 1;
+        self.ready.extend(self.queue.pop_front());
+    }
+
+    /// A letter was handed over, or could not be.
+    fn end_letter(&mut self, now: Instant, ticket: Ticket, done: bool) -> Option<EntryKey> {
         let place = self.letters.iter().position(|&(other, _)| other == ticket)?;
         let (_, key) = self.letters.swap_remove(place);
-        self.ready.extend(self.queue.pop_front());
+        if done {
+            self.failures = 0;
+            // As many as may go beside the one that this one makes room for.
+            let free = LETTERS.saturating_sub(self.handing).min(self.queue.len());
+            self.ready.extend(self.queue.drain(..free));
+            return Some(key);
+        }
+        let pause = FIRST_PAUSE.saturating_mul(1 << self.failures.min(16)).min(LONGEST_PAUSE);
+        self.failures = self.failures.saturating_add(1);
+        self.pauses_until = Some(now + pause);
+        if let Some(row) = self.rows.get_mut(&key).filter(|row| row.handing) {
+            row.handing = false;
+            self.handing -= 1;
+            self.queue.push_front(key);
+        }
         Some(key)
     }
 }
@@ -128,11 +195,12 @@ impl Journal {
 
     /// An entry will not be delivered: its sender is told.
     pub(super) fn give_up(&mut self, key: EntryKey, failure: Failure<'static>) {
-        if let Some(slot) = self.conversations.remove(key) {
+        let side = self.conversations.get_mut(key.conversation).map(|row| row.side);
+        if let Some((slot, side)) = self.conversations.remove(key).zip(side) {
             if let Some(entry) = &slot.entry {
                 self.at_hand -= entry.len();
             }
-            self.undeliverable.insert(key, failure, slot.entry, slot.pending);
+            self.undeliverable.insert(key, side.other(), failure, slot.entry, slot.pending);
         }
     }
 
@@ -140,13 +208,18 @@ impl Journal {
     pub(super) fn poll_undeliverable(
         &mut self,
         now: Instant,
+        xmpp_is_up: bool,
         out: &mut Output,
     ) -> Option<(EntryKey, Vec<u8>, Failure<'static>)> {
         while let Some(key) = self.undeliverable.pop_ready(now) {
-            let letters = self.undeliverable.letters.len();
+            let is_told = self.undeliverable.get_mut(key).is_some_and(|row| row.told);
+            if is_told && !self.undeliverable.begin_handing(key) {
+                continue;
+            }
             let Some(row) = self.undeliverable.get_mut(key) else { continue };
-            if row.told && letters >= LETTERS {
-                self.undeliverable.queue.push_back(key);
+            if !is_told && row.sender == Side::Xmpp && !xmpp_is_up {
+                row.entry = None;
+                self.undeliverable.cut_off.push_back(key);
                 continue;
             }
             match row.entry.take() {
@@ -168,7 +241,7 @@ impl Journal {
         row.entry = Some(entry);
         row.told = told;
         if !told {
-            self.undeliverable.tell_again(now, key);
+            self.undeliverable.later(now, key);
         } else if self.settings.dead_letters && for_good {
             row.marked = true;
             self.orders.put(DEAD, &key.octets(), b"", Note::Mark);
@@ -207,13 +280,12 @@ impl Journal {
 
     /// A letter was handed over, or could not be.
     pub(crate) fn on_handed_over(&mut self, now: Instant, ticket: Ticket, done: bool) {
-        let Some(key) = self.undeliverable.end_letter(ticket) else { return };
+        let Some(key) = self.undeliverable.end_letter(now, ticket, done) else { return };
         if done {
             self.counters.handed_over += 1;
             self.bury(key);
         } else {
             self.counters.not_handed_over += 1;
-            self.undeliverable.list_at(now + HAND_OVER_AGAIN, key);
         }
     }
 
