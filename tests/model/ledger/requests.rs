@@ -32,6 +32,7 @@ struct Answer {
     status: u16,
     unknown: bool,
     at: Instant,
+    life: u32,
 }
 
 /// A stanza that was written for it.
@@ -148,7 +149,7 @@ impl Ledger {
             return;
         }
         let unknown = text.contains("delivery unknown");
-        row.answer = Some(Answer { bytes: bytes.to_vec(), status, unknown, at: now });
+        row.answer = Some(Answer { bytes: bytes.to_vec(), status, unknown, at: now, life });
         row.promised |= status < 300;
         let (read, bounced) = (row.is_read(|of| of == life || lasts), row.bounced());
         let read_now = row.copies.iter().any(|copy| copy.life == life && copy.read > 0 && !copy.returned);
@@ -250,7 +251,8 @@ impl Ledger {
         let (read, superseded) = (copy.read, copy.superseded);
         let of_this_life = copy.life == life && row.life == life;
         let refused = row.answer.as_ref().is_some_and(|answer| answer.status >= 300);
-        let denied = row.answer.as_ref().is_some_and(|answer| answer.status >= 300 && !answer.unknown && !bounced);
+        let denied = |answer: &Answer| answer.status >= 300 && !answer.unknown && !bounced && answer.life == life;
+        let denied = row.answer.as_ref().is_some_and(denied);
         let first = !std::mem::replace(&mut row.settled, true) && !refused && !superseded;
         let (pair, place) = (row.pair, row.arrived.map_or(0, |(place, _)| place));
         if read > 1 {
