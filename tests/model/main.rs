@@ -116,7 +116,7 @@ fn caught(row: &mutant::Row, weather: &Weather) -> (u32, u32) {
         simulation.run();
         occasions += u32::from(simulation.applied);
         caught += u32::from(simulation.ledger.breaches().contains_key(&row.breach));
-        if occasions == 20 || caught > 0 {
+        if occasions == 40 || caught > 0 {
             break;
         }
     }

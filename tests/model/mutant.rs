@@ -46,6 +46,7 @@ pub(crate) enum Mutant {
     GiveUpConnecting,
     ReverseTurn,
     ReuseIds,
+    DropToldAgain,
     ForgetSecret,
     ForgetAnswers,
     AnswerOtherwise,
@@ -226,6 +227,15 @@ pub(crate) const MUTANTS: &[Row] = &[
         &[Fault::Refused],
     ),
     row(Mutant::ReverseTurn, "The inputs of a turn are taken in the wrong order.", Breach::Order, &[Fault::Crowd]),
+    Row {
+        amid: &[Fault::SlowReader, Fault::HopGone],
+        ..row(
+            Mutant::DropToldAgain,
+            "An error that the stream may have lost is not written again.",
+            Breach::Untold,
+            &[Fault::Reset, Fault::ResetInStanza],
+        )
+    },
     row(
         Mutant::ReuseIds,
         "After a restart ids are made again that were made before.",

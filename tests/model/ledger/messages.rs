@@ -27,6 +27,12 @@ pub(super) struct Message {
     errors: usize,
     /// How many streams had gone when the last one was written.
     told_at: usize,
+    /// In which life.
+    told_in: u32,
+    /// It was written again because the stream was gone.
+    told_again: bool,
+    /// The server has read one.
+    heard: bool,
     receipts: usize,
     /// How often the gateway was killed while it was kept.
     survived: usize,
@@ -95,6 +101,9 @@ impl Ledger {
             taken: BTreeSet::new(),
             errors: 0,
             told_at: 0,
+            told_in: 0,
+            told_again: false,
+            heard: false,
             receipts: 0,
             survived: 0,
         };
@@ -302,14 +311,28 @@ impl Ledger {
     /// The engine has written a stanza error for a message.
     pub(crate) fn error_out(&mut self, n: u32, condition: &str) {
         self.see(format!("error {condition}"));
-        let streams = self.streams;
+        let (streams, life) = (self.streams, self.life);
         let Some(row) = self.messages.get_mut(&n) else { return };
+        row.told_in = life;
         // What was written on a stream that has gone since may have gone with it.
         let again = row.errors > 0 && row.told_at < streams;
         row.errors += usize::from(!again);
         row.told_at = streams;
+        row.told_again |= again;
         if again {
             self.see("error again");
+        }
+    }
+
+    /// Whether the error for a message was written again.
+    pub(crate) fn is_told_again(&self, n: u32) -> bool {
+        self.messages.get(&n).is_some_and(|row| row.told_again)
+    }
+
+    /// The server has read a stanza error for a message.
+    pub(crate) fn error_read(&mut self, n: u32) {
+        if let Some(row) = self.messages.get_mut(&n) {
+            row.heard = true;
         }
     }
 
@@ -340,6 +363,10 @@ impl Ledger {
                 if untold > self.unanswerable {
                     found.push((Breach::Unended, format!("message {n}: {end:?}, no error")));
                 }
+            }
+            // Where there is little room for what is to be told again, the oldest goes.
+            if row.errors > 0 && !row.heard && row.told_in == self.life && self.roomy {
+                found.push((Breach::Untold, format!("message {n}: {end:?}")));
             }
             // Of what was kept nobody says when it was delivered.
             let due = usize::from(end == Some(End::Answered(200)) && row.wants_receipt);

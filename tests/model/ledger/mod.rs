@@ -60,6 +60,8 @@ pub(crate) struct Ledger {
     pub(crate) keeps: bool,
     /// Requests come in datagrams, and are known again.
     pub(crate) udp: bool,
+    /// Nothing that is to be told is dropped for want of room.
+    pub(crate) roomy: bool,
     /// What the journal has, as the store would find it after a crash.
     durable: BTreeSet<Text>,
     ever_kept: BTreeSet<Text>,

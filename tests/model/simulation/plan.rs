@@ -129,6 +129,7 @@ impl Simulation {
         simulation.engine = simulation.make_engine();
         simulation.ledger.lasts = memory != Memory::Nothing;
         simulation.ledger.keeps = matches!(memory, Memory::Messages(_));
+        simulation.ledger.roomy = simulation.settings.xmpp.unsent_limit > 1 << 16;
         simulation.ledger.udp = transport == Transport::Udp;
         simulation.plan();
         simulation

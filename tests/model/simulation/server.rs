@@ -272,6 +272,15 @@ impl Simulation {
             let delay = if self.strikes(Fault::LatePing) { self.dice.below(3000) } else { 1 + self.dice.below(30) };
             return later(self, delay, stanza, Meaning::Ping { id });
         }
+        if stanza.contains("type='error'")
+            && let Some(n) = id.strip_prefix('m').and_then(|n| n.parse().ok())
+        {
+            let dropped = self.ledger.is_told_again(n) && self.is_wrong(Mutant::DropToldAgain);
+            if !dropped {
+                self.ledger.error_read(n);
+            }
+            return;
+        }
         if super::links::body_number(stanza, "sip ").is_none() {
             return;
         }
