@@ -31,6 +31,7 @@ fn a_request_that_was_answered_before_a_kill_is_answered_alike_after_it() {
     for _ in 0..5 {
         let mut gateway = stage.run_with(&config);
         let mut component = stage.accept();
+        stage.wait_until_ready();
         let (mut request, mut own, mut sent) = (String::new(), String::new(), Instant::now());
         let answer = stage.answer(&mut component, |component, branch| {
             (request, own, sent) = (message(&stage, branch), branch.to_owned(), Instant::now());
@@ -44,7 +45,7 @@ fn a_request_that_was_answered_before_a_kill_is_answered_alike_after_it() {
 
         let _gateway = stage.run_with(&config);
         let mut component = stage.accept();
-        stage.received.borrow_mut().clear();
+        stage.forget();
         stage.sip.send_to(request.as_bytes(), stage.listen).unwrap();
         let again = stage.response(&own);
         if sent.elapsed() > REMEMBERED {
@@ -52,6 +53,7 @@ fn a_request_that_was_answered_before_a_kill_is_answered_alike_after_it() {
             continue;
         }
         assert_eq!(again, answer);
+        stage.wait_until_ready();
         let other = message(&stage, "another").replace("Art thou not Romeo, ho", "What man art thou that");
         stage.sip.send_to(other.as_bytes(), stage.listen).unwrap();
         let stanza = component.bounce();
@@ -81,7 +83,7 @@ fn a_request_that_was_open_at_a_kill_is_sent_again_as_it_was() {
     gateway.signal(Signal::SIGKILL);
     gateway.wait();
 
-    stage.received.borrow_mut().clear();
+    stage.forget();
     let _gateway = stage.run_with(&config);
     let _component = stage.accept();
     assert_eq!(stage.request("Neither, fair saint"), before);

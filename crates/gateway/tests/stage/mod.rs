@@ -190,6 +190,14 @@ impl Stage {
         }
     }
 
+    /// Of a gateway that has ended nothing more is to come: what it has sent is passed over, and is not known any more.
+    pub(crate) fn forget(&self) {
+        self.sip.set_nonblocking(true).unwrap();
+        while uninterrupted(|| self.sip.recv(&mut [0; 1])).is_ok() {}
+        self.sip.set_nonblocking(false).unwrap();
+        self.received.borrow_mut().clear();
+    }
+
     /// What the proxy receives next, but for what it has received before: retransmissions.
     fn receive(&self) -> String {
         let mut buffer = [0; 65_536];
