@@ -239,7 +239,7 @@ fn what_a_machine_orders_is_kept_and_what_it_says_is_logged_before_it_is_said() 
     peer.set_read_timeout(Some(PATIENCE)).unwrap();
     peer.send_to(b"order", address).unwrap();
     // The probe answers with what it got; by then it stands in the log.
-    assert_eq!(peer.recv_from(&mut [0; 100]).unwrap().0, 5);
+    assert_eq!(recv_from(&peer, &mut [0; 100]).0, 5);
     assert_eq!(TurnLog::open(folder.path()).unwrap().1, b"\x05\0order");
     assert_eq!(bench.next(), Told::Datagram(b"order".to_vec()));
     assert_eq!(bench.next(), Told::Committed(Ticket(1)));
