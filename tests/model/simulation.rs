@@ -33,8 +33,10 @@ use turn::{Action, CloseCause, Input, Machine, StreamId, Target, Ticket};
 const NEAR: Duration = Duration::from_millis(2);
 /// After so long without anything said every timer has passed.
 const QUIET: Duration = Duration::from_secs(70);
-/// No run is longer.
-const LONGEST: Duration = Duration::from_secs(2400);
+/// No run is longer: letters that nobody takes are handed over again after ever longer pauses.
+const LONGEST: Duration = Duration::from_secs(86_400);
+/// A wrong engine is not looked at for longer.
+const LONGEST_WRONG: Duration = Duration::from_secs(2400);
 
 /// What happens at a moment. What concerns a stream of a life of the gateway names it, as another life has other streams.
 enum Event {
@@ -212,11 +214,11 @@ impl Simulation {
             } else if self.now > *quiet.get_or_insert(self.now) + QUIET && self.kept() == 0 {
                 break;
             }
-            if self.now > self.start + LONGEST {
-                // Some wrong engines never come to rest.
-                assert!(self.mutant.is_some(), "it comes to an end");
+            // Some wrong engines never come to rest.
+            if self.mutant.is_some() && self.now > self.start + LONGEST_WRONG {
                 break;
             }
+            assert!(self.now < self.start + LONGEST, "seed {} comes to an end", self.seed);
         }
         let rest = self.rest();
         if rest.entries > 0 {
