@@ -69,6 +69,23 @@ fn a_sip_sender_is_told_of_what_became_too_old() {
     assert_eq!(world.entries(), 0);
 }
 
+/// Its time ends in the middle of an attempt that nobody answers.
+#[test]
+fn what_becomes_too_old_while_it_is_under_way_is_tried_no_more() {
+    let mut world = World::keeping_with(When::Away, |settings| settings.journal.keep[0].lifetime = SECOND * 20);
+    world.server_writes(stanza("m1", "art thou there?", ""));
+    is_away(&mut world);
+    world.advance(SECOND * 7);
+    assert!(request_of(&mut world).is_some(), "it is under way");
+    world.advance(SECOND * 33);
+    let told = world.take_stanza().expect("an error");
+    assert!(told.contains("id='m1'") && told.contains("it was kept and became too old"), "{told}");
+    world.datagrams.clear();
+    world.advance(SECOND * 60);
+    assert_eq!((world.entries(), world.take_datagram()), (0, None));
+    world.assert_quiet();
+}
+
 #[test]
 fn nobody_is_told_where_that_is_configured() {
     let mut world = World::keeping_with(When::Away, |settings| {

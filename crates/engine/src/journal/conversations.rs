@@ -232,8 +232,19 @@ impl Conversations {
             && let Some(slot) = row.slot(key.number)
             && slot.open.take().is_some()
         {
+            // It may have become too old in the meantime.
+            self.expiries.insert((slot.expires, key));
             row.open -= 1;
         }
+    }
+
+    /// An entry is durable. Gives whose sender waited for that.
+    pub(crate) fn durable(&mut self, key: EntryKey) -> Option<OperationKey> {
+        let slot = self.rows.get_mut(&key.conversation)?.slot(key.number)?;
+        slot.pending = None;
+        let waits = slot.waits.take();
+        self.expiries.insert((slot.expires, key));
+        waits
     }
 
     /// A conversation goes on as soon as nothing of it is under way.
@@ -307,11 +318,19 @@ impl Conversations {
         None
     }
 
+    /// It cannot go on now: it is the next one again.
+    pub(crate) fn put_back(&mut self, id: ConversationId) {
+        if let Some(row) = self.rows.get_mut(&id) {
+            row.listed = true;
+            self.ready.push_front(id);
+        }
+    }
+
     pub(crate) fn has_ready(&self) -> bool {
         !self.ready.is_empty()
     }
 
-    /// The next entry that is too old and not under way. One that is under way is looked at when its fate is known.
+    /// The next entry that is too old. One that is under way, or not durable yet, is looked at again when it is no more.
     pub(crate) fn pop_expired(&mut self, now: Instant) -> Option<EntryKey> {
         while let Some(&(at, key)) = self.expiries.first().filter(|(at, _)| *at <= now) {
             self.expiries.remove(&(at, key));

@@ -179,9 +179,7 @@ impl Journal {
             held.pending = None;
             return None;
         }
-        let slot = self.conversations.slot(key)?;
-        slot.pending = None;
-        let told = slot.waits.take().map(|operation| self.told(operation, None));
+        let told = self.conversations.durable(key).map(|operation| self.told(operation, None));
         self.conversations.list(key.conversation);
         told
     }
