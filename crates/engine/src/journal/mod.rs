@@ -292,21 +292,28 @@ impl Journal {
             return Admission::Known;
         }
         let mark = self.mark(admitted.mark.as_bytes());
-        let Some(keep) = self.settings.keep(destination.domain()) else { return Admission::Pass };
-        let (when, lifetime, largest, per_conversation) =
-            (keep.when, keep.lifetime, keep.largest, keep.per_conversation);
-        let id = ConversationId::new(&self.users, source, destination);
-        let others = self.conversations.count(id);
         if message.envelope.keeping == Keeping::Nowhere {
             return Admission::Pass;
         }
+        let others = |users, conversations: &Conversations| {
+            let id = ConversationId::new(users, source, destination);
+            (id, conversations.count(id))
+        };
+        let Some(keep) = self.settings.keep(destination.domain()) else {
+            // They were kept by other rules. What is not kept must not overtake what is.
+            let has_others = !self.conversations.is_empty() && others(&self.users, &self.conversations).1 > 0;
+            return if has_others { Admission::Refused(self.no_room()) } else { Admission::Pass };
+        };
+        let (when, lifetime, largest, per_conversation) =
+            (keep.when, keep.lifetime, keep.largest, keep.per_conversation);
+        let (id, others) = others(&self.users, &self.conversations);
         let expires = (now + lifetime).min(message.envelope.expires.unwrap_or(now + lifetime));
         let mut bytes = self.pool.take();
         let [arrived, until] = [now, expires].map(|at| entry::date(&self.calendar, at));
         entry::write(admitted, &self.calendar, arrived, until, &mut bytes);
         if bytes.len() > largest {
             self.pool.give(bytes);
-            // What is too large to be kept must not overtake what is.
+            // Likewise what is too large to be kept.
             return if others > 0 { Admission::Refused(self.no_room()) } else { Admission::Pass };
         }
         let key = EntryKey { conversation: id, number: self.next_number };
