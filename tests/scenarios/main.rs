@@ -19,6 +19,7 @@ mod forged_senders;
 mod gateway_prompt;
 mod house;
 mod journal;
+mod journal_bounds;
 mod journal_ends;
 mod journal_store;
 mod kept_and_unsure;

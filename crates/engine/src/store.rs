@@ -11,6 +11,8 @@ use turn::{Batch, ChangeId, Output, StoreFailure, TableId, Ticket};
 const UNDER_WAY: usize = 2;
 /// A store that failed is left alone for so long.
 const REST: Duration = Duration::from_secs(1);
+/// Octets of the batch that grows. A store that takes so long has to do with what is there.
+const LARGEST: usize = 16 << 20;
 /// Memory that a batch keeps for the next one.
 const KEPT: usize = 1 << 18;
 
@@ -47,6 +49,12 @@ impl<N> Orders<N> {
         }
     }
 
+    /// Whether there is room for a value of so many octets in the batch that grows. What has to be written in any case, such as
+    /// deletes, finds room without asking.
+    pub(crate) fn has_room(&self, octets: usize) -> bool {
+        self.growing.octets().saturating_add(octets) <= LARGEST
+    }
+
     pub(crate) fn put(&mut self, table: TableId, key: &[u8], value: &[u8], note: N) -> Pending {
         let change = self.growing.put(table, key, |octets| octets.extend_from_slice(value));
         self.notes.push(note);
@@ -69,6 +77,11 @@ impl<N> Orders<N> {
 
     /// Orders what has grown, if it is time.
     pub(crate) fn end_turn(&mut self, now: Instant, out: &mut Output) {
+        if self.growing.is_empty() && self.growing.has_cancelled() {
+            self.growing.clear(KEPT);
+            self.notes.clear();
+            self.number += 1;
+        }
         if self.rests_until.is_some_and(|until| now < until) {
             return;
         }
@@ -79,11 +92,6 @@ impl<N> Orders<N> {
         // A store that failed is asked whether it is well again, even if there is nothing to write.
         let asks = self.failure.is_some() && self.under_way.is_empty();
         if self.growing.is_empty() && !asks {
-            if self.growing.has_cancelled() && self.under_way.is_empty() {
-                self.growing.clear(KEPT);
-                self.notes.clear();
-                self.number += 1;
-            }
             return;
         }
         self.number += 1;

@@ -12,6 +12,8 @@ const UNDER_WAY: usize = 256;
 const PER_TURN: usize = 64;
 /// Entries loaded at once.
 const LOADED: usize = 4;
+/// Orders to load something under way at a time.
+const LOADS: usize = 16;
 
 /// What is to be done for an entry.
 #[derive(Debug)]
@@ -45,6 +47,7 @@ impl Journal {
             return Some(Step::Tell { key, entry, failure });
         }
         while !self.drains && self.under_way_count < UNDER_WAY {
+            let may_load = self.may_load();
             let id = self.conversations.pop_ready()?;
             let Some(row) = self.conversations.get_mut(id) else { continue };
             // The way to XMPP becoming free brings it back.
@@ -63,17 +66,29 @@ impl Journal {
                     self.at_hand -= entry.len();
                     if entry::attempt(&entry) != attempt {
                         entry::note_attempt(&mut entry, attempt);
-                        self.orders.put(QUEUE, &key.octets(), &entry, Note::Mark);
+                        // Without it the attempt is taken for another one after a crash.
+                        if self.orders.has_room(entry.len()) {
+                            self.orders.put(QUEUE, &key.octets(), &entry, Note::Mark);
+                        }
                     }
                     return Some(Step::Send { key, entry, attempt });
                 }
-                None => {
+                None if may_load => {
                     row.loads = true;
                     self.load(key, LOADED, out);
+                }
+                // An answer of the store brings it back.
+                None => {
+                    self.conversations.put_back(id);
+                    return None;
                 }
             }
         }
         None
+    }
+
+    pub(super) fn may_load(&self) -> bool {
+        self.loads.len() < LOADS
     }
 
     pub(super) fn load(&mut self, first: EntryKey, limit: usize, out: &mut Output) {
@@ -176,7 +191,8 @@ impl Journal {
     /// Orders what the turn has brought.
     pub(crate) fn end_turn(&mut self, now: Instant, out: &mut Output) {
         let has_ready = self.conversations.has_ready() && self.under_way_count < UNDER_WAY && !self.drains;
-        self.more = (has_ready || self.undeliverable.has_ready()).then_some(now);
+        // What has to be loaded goes on when something else is.
+        self.more = (self.may_load() && (has_ready || self.undeliverable.has_ready())).then_some(now);
         self.steps = 0;
         self.orders.end_turn(now, out);
     }

@@ -340,7 +340,7 @@ impl Journal {
         }
         let mut held = held;
         let mut admission = Admission::Held;
-        if when == When::Every && self.has_room(held.entry.len()) {
+        if when == When::Every && self.has_room(held.entry.len()) && self.orders.has_room(held.entry.len()) {
             held.put = true;
             let note = Note::Put(key, admitted.operation);
             held.pending = Some(self.orders.put(QUEUE, &key.octets(), &held.entry, note));
@@ -363,7 +363,8 @@ impl Journal {
     /// Keeps a message, and says whether it still has to become durable: its sender is answered then.
     fn store(&mut self, now: Instant, operation: OperationKey, mut held: Held, why: Why) -> Result<bool, Held> {
         let key = held.key;
-        let fits = self.has_room(held.entry.len());
+        let octets = held.entry.len();
+        let fits = self.has_room(octets) && (held.put || self.orders.has_room(octets));
         if !fits || self.conversations.count(key.conversation) >= held.per_conversation {
             return Err(held);
         }

@@ -212,6 +212,7 @@ impl Journal {
         out: &mut Output,
     ) -> Option<(EntryKey, Vec<u8>, Failure<'static>)> {
         while let Some(key) = self.undeliverable.pop_ready(now) {
+            let may_load = self.may_load();
             let is_told = self.undeliverable.get_mut(key).is_some_and(|row| row.told);
             if is_told && !self.undeliverable.begin_handing(key) {
                 continue;
@@ -223,7 +224,12 @@ impl Journal {
                 continue;
             }
             match row.entry.take() {
-                None => self.load(key, 1, out),
+                None if may_load => self.load(key, 1, out),
+                // An answer of the store brings it back.
+                None => {
+                    self.undeliverable.ready.push_front(key);
+                    return None;
+                }
                 Some(entry) if row.told => self.hand_over(key, entry, out),
                 Some(entry) => {
                     let failure = row.failure.clone();
