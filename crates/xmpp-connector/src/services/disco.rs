@@ -18,7 +18,7 @@ const DEVICE: Identity<'_> = Identity { category: "client", kind: "phone", name:
 const OF_EVERY_DEVICE: [&str; 6] = [ns::DISCO_INFO, ns::DISCO_ITEMS, ns::PING, ns::RECEIPTS, ns::SHIM, ns::STANZA_IDS];
 
 /// The stanza headers that mean something here (XEP-0131), as they are registered.
-const HEADERS: [&str; 3] = ["Created", "Max-Forwards", "Urgency"];
+const HEADERS: [&str; 4] = ["Created", "Max-Forwards", "Store", "Urgency"];
 
 pub(super) fn info_of_domain(request: &Request<'_>, out: &mut Vec<u8>) -> Result<(), Condition> {
     match request.payload.node.as_deref() {
