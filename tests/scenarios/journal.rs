@@ -105,6 +105,37 @@ fn a_phone_that_is_away_gets_its_messages_later_and_in_order() {
 }
 
 #[test]
+fn a_phone_is_told_when_a_kept_message_came_and_until_when_it_is_wanted() {
+    let mut world = World::keeping_with(When::Away, |settings| {
+        let accepts = cpim::Accepts::new(&["message/cpim"]).expect("a type");
+        let accepted = cpim::AcceptedBy::new(vec![(cpim::DomainPattern::Any, accepts)]);
+        settings.xmpp.foreign = accepted.clone();
+        settings.sip.accepted = accepted;
+    });
+    let until = "<amp xmlns='http://jabber.org/protocol/amp'>\
+                 <rule condition='expire-at' action='drop' value='2026-11-20T19:01:00Z'/></amp>";
+    world.server_writes(stanza("m1", "art thou there?").replace("</message>", &format!("{until}</message>")));
+    let refused = request_of(&mut world).expect("a request");
+    world.proxy_sends(response(&refused, "480 Temporarily Unavailable", ""));
+    world.advance(SECOND * 7);
+    let again = request_of(&mut world).expect("the message once more");
+    assert_eq!(header(&again, "Date"), Some("Fri, 20 Nov 2026 19:00:00 GMT"), "{again}");
+    assert_eq!(header(&again, "Expires"), Some("60"), "counted from its date: {again}");
+    assert!(again.contains("\r\nDateTime: 2026-11-20T19:00:00Z\r\n"), "{again}");
+    world.proxy_sends(response(&again, "480 Temporarily Unavailable", ""));
+    for _ in 0..11 {
+        world.advance(SECOND * 5);
+        if let Some(request) = request_of(&mut world) {
+            world.proxy_sends(response(&request, "480 Temporarily Unavailable", ""));
+        }
+    }
+    let told = world.take_stanza().expect("an error");
+    assert!(told.contains("id='m1' type='error'") && told.contains("became too old"), "{told}");
+    assert_eq!(world.entries(), 0, "its sender has said for how long");
+    world.assert_quiet();
+}
+
+#[test]
 fn pauses_grow_and_end_when_the_user_is_heard_of() {
     let mut world = World::keeping(When::Away);
     world.server_writes(stanza("m1", "art thou there?"));
