@@ -107,7 +107,7 @@ fn a_phone_that_is_away_gets_its_messages_later_and_in_order() {
 #[test]
 fn a_phone_is_told_when_a_kept_message_came_and_until_when_it_is_wanted() {
     let mut world = World::keeping_with(When::Away, |settings| {
-        let accepts = cpim::Accepts::new(&["message/cpim"]).expect("a type");
+        let accepts = cpim::Accepts::new(["message/cpim"]).expect("a type");
         let accepted = cpim::AcceptedBy::new(vec![(cpim::DomainPattern::Any, accepts)]);
         settings.xmpp.foreign = accepted.clone();
         settings.sip.accepted = accepted;
