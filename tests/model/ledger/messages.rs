@@ -204,7 +204,11 @@ impl Ledger {
     }
 
     /// A request of ours with a message of an XMPP user has come to a next hop.
-    pub(crate) fn reached(&mut self, n: u32) {
+    pub(crate) fn reached(&mut self, n: u32, branch: &str) {
+        // What the network has said to be lost, and was only late.
+        if self.sent.get(branch).is_some_and(|sent| sent.end == Some(End::Failed)) {
+            return;
+        }
         let Some(row) = self.messages.get_mut(&n) else { return };
         // Of what was given up, or lost with the gateway, nobody knows when it comes.
         if row.reached || row.errors > 0 || row.life != self.life {

@@ -131,7 +131,7 @@ impl Simulation {
             return;
         }
         if let Some(n) = message_number(text) {
-            self.ledger.reached(n);
+            self.ledger.reached(n, branch_of(text));
         }
         let branch = branch_of(text).to_owned();
         let known = self.phones.told.get(&branch).filter(|(at, _)| self.now < *at + TIMER_J);
