@@ -4,6 +4,7 @@ use super::{Backend, DEAD, Damage, Failed, META, OpenError, QUEUE, UNREADABLE, d
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode};
 use std::io::{self, Write};
 use std::ops::Bound;
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use turn::{Batch, Query, StoreFailure, StoredRow, TableId};
@@ -43,6 +44,8 @@ impl DiskError {
 
 pub(super) struct Disk {
     folder: PathBuf,
+    /// What the system knows the folder by: device and number.
+    place: (u64, u64),
     aside: PathBuf,
     tables: Option<Tables>,
     /// What takes back the batch that failed last, as long as it may be there.
@@ -60,7 +63,7 @@ struct Tables {
 impl Disk {
     /// Makes tables in an empty folder.
     pub(super) fn make(folder: PathBuf, aside: PathBuf) -> Result<Self, DiskError> {
-        let mut disk = Self { folder, aside, tables: None, undo: None, damages: Vec::new() };
+        let mut disk = Self::closed(folder, aside)?;
         disk.tables = Some(Tables::open(&disk.folder, true)?);
         Ok(disk)
     }
@@ -73,9 +76,27 @@ impl Disk {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(DiskError::Damaged(error.to_string())),
             Err(error) => return Err(DiskError::Failed(error.into())),
         }
-        let mut disk = Self { folder, aside, tables: None, undo: None, damages: Vec::new() };
+        let mut disk = Self::closed(folder, aside)?;
         disk.open_tables(false)?;
         Ok(disk)
+    }
+
+    fn closed(folder: PathBuf, aside: PathBuf) -> Result<Self, DiskError> {
+        let place = place(&folder).map_err(|error| DiskError::Failed(error.into()))?;
+        Ok(Self { folder, place, aside, tables: None, undo: None, damages: Vec::new() })
+    }
+
+    /// What was removed or moved away can still be written, and nobody would find it at the next start. What is in its place is
+    /// not ours.
+    fn is_in_place(&self) -> Result<(), Failed> {
+        match place(&self.folder) {
+            Ok(place) if place == self.place => Ok(()),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error.into()),
+            _ => {
+                let cause = "its folder was removed, or moved to another place".into();
+                Err(Failed { failure: StoreFailure::Broken, cause })
+            }
+        }
     }
 
     fn open_tables(&mut self, last_failed: bool) -> Result<(), DiskError> {
@@ -144,6 +165,7 @@ impl Disk {
 impl Backend for Disk {
     fn apply(&mut self, batch: &Batch) -> Result<(), Failed> {
         let tables = self.tables()?;
+        self.is_in_place()?;
         check(batch)?;
         if let Err(failed) = tables.write(batch) {
             // What has failed stands in no table that is read from, whatever may be in the journal.
@@ -158,6 +180,7 @@ impl Backend for Disk {
     }
 
     fn reopen(&mut self) -> Result<(), Failed> {
+        self.is_in_place()?;
         self.open_tables(true).map_err(|error| match error {
             DiskError::Failed(failed) => failed,
             DiskError::Damaged(cause) => Failed { failure: StoreFailure::Broken, cause },
@@ -260,6 +283,11 @@ impl Tables {
     fn failed(&self, error: fjall::Error) -> Failed {
         failed_by(&error, &self.folder)
     }
+}
+
+fn place(folder: &Path) -> io::Result<(u64, u64)> {
+    let metadata = std::fs::metadata(folder)?;
+    Ok((metadata.dev(), metadata.ino()))
 }
 
 /// Whether fjall takes these keys: it would not say so.

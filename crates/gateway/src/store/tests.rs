@@ -216,6 +216,31 @@ fn a_folder_that_cannot_be_is_named() {
     assert!(error.starts_with(&format!("{}/store: the store cannot be opened: ", file.display())), "{error}");
 }
 
+/// What is in a folder that was removed nobody finds again, though the system writes it still.
+#[test]
+fn nothing_is_durable_in_a_folder_that_was_moved_away() {
+    let above = tempfile::tempdir().unwrap();
+    let (folder, away) = (above.path().join("store"), above.path().join("away"));
+    let Opened { folder: path, disk, lock, .. } = open(&folder).unwrap();
+    let mut store = Store::start(disk, path, NONE, Some(lock)).unwrap();
+    let mut commit = |number, key: &[u8]| {
+        assert_eq!(store.commit(Ticket(number), put(&[(key, b"1")])), None);
+        wait_for_answers(&mut store).pop_front().unwrap()
+    };
+    assert_eq!(commit(1, b"a"), StoreAnswer::Committed(Ticket(1)));
+    std::fs::rename(&folder, &away).unwrap();
+    assert_eq!(commit(2, b"b"), StoreAnswer::CommitFailed(Ticket(2), StoreFailure::Broken));
+    // Another one in its place has another secret.
+    drop(open(&folder).unwrap());
+    assert_eq!(commit(3, b"c"), StoreAnswer::CommitFailed(Ticket(3), StoreFailure::Broken));
+    std::fs::remove_dir_all(&folder).unwrap();
+    std::fs::rename(&away, &folder).unwrap();
+    assert_eq!(commit(4, b"d"), StoreAnswer::Committed(Ticket(4)));
+    drop(store);
+    let keys: Vec<_> = open(&folder).unwrap().rows().map(|row| row.unwrap().1.key).collect();
+    assert_eq!(keys, [b"a", b"d"]);
+}
+
 #[test]
 fn the_secret_is_drawn_once() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
