@@ -28,7 +28,6 @@ fn a_full_store_refuses_for_a_time_and_works_when_there_is_room() {
     world.proxy_sends(message(1, "romeo@xmpp.example", "first"));
     let refused = answer(&mut world);
     assert_eq!((status(&refused), header(&refused, "Retry-After")), (Some(503), Some("5")), "{refused}");
-    assert!(!world.engine.is_ready());
     world.kept().store.condition = Condition::Working;
     world.advance(SECOND * 2);
     world.proxy_sends(message(2, "romeo@xmpp.example", "second"));
@@ -39,6 +38,48 @@ fn a_full_store_refuses_for_a_time_and_works_when_there_is_room() {
     assert!(delivered(&mut world).is_some_and(|stanza| stanza.contains("second")), "and nothing of the first");
     assert_eq!(world.entries(), 0);
     world.assert_quiet();
+}
+
+#[test]
+fn a_full_store_stops_nothing_that_need_not_be_kept() {
+    let mut world = World::keeping(When::Away);
+    world.kept().store.condition = Condition::Full;
+    world.server_writes(stanza("m1", "art thou there?"));
+    let request = world.take_datagram().expect("a request");
+    world.proxy_sends(response(&request, "480 Temporarily Unavailable", ""));
+    assert!(world.take_stanza().is_some_and(|error| error.contains("internal-server-error")));
+    assert!(world.engine.is_ready());
+    world.proxy_sends(message(2, "romeo@xmpp.example", "second"));
+    world.return_pings();
+    assert_eq!(world.take_statuses(), [202]);
+    world.kept().store.condition = Condition::Working;
+    world.advance(SECOND * 2);
+    world.assert_quiet();
+}
+
+/// What a disk has made of a key must not decide over what comes.
+#[test]
+fn an_entry_with_a_number_that_is_never_given_is_put_aside() {
+    for number in [0, u64::MAX] {
+        let mut world = World::keeping(When::Away);
+        world.break_stream();
+        world.proxy_sends(message(1, "romeo@xmpp.example", "first"));
+        let row = world.kept().store.rows(QUEUE).remove(0);
+        let mut key = row.key.clone();
+        key[16..].copy_from_slice(&number.to_be_bytes());
+        let mut change = turn::Batch::default();
+        change.put(QUEUE, &key, |value| value.extend_from_slice(&row.value));
+        let now = world.now;
+        world.kept().store.commit(now, turn::Ticket(u64::MAX), change);
+        world.turn();
+        world.restart(0);
+        assert_eq!((world.entries(), world.kept().store.rows(DAMAGED).len()), (1, 1));
+        world.proxy_sends(message(2, "romeo@xmpp.example", "second"));
+        world.accept_component();
+        let texts: Vec<String> =
+            world.return_pings().into_iter().filter(|stanza| stanza.starts_with("<message")).collect();
+        assert!(texts.len() == 2 && texts[0].contains("first") && texts[1].contains("second"), "{texts:?}");
+    }
 }
 
 #[test]

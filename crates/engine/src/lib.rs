@@ -156,9 +156,10 @@ impl Engine {
         self.closed && !self.xmpp.is_connected() && !self.sip.is_connected()
     }
 
-    /// Whether every component stream stands, and the store, if there is one, does what it is told.
+    /// Whether every component stream stands, and the store, if there is one, is not broken: without room in it all goes on that
+    /// need not be kept.
     pub fn is_ready(&self) -> bool {
-        self.xmpp.is_up() && self.journal.as_ref().is_none_or(Journal::is_well)
+        self.xmpp.is_up() && self.journal.as_ref().is_none_or(|journal| !journal.is_broken())
     }
 
     /// Bytes that wait for streams.

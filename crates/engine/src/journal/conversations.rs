@@ -26,6 +26,9 @@ pub(crate) struct EntryKey {
     pub(crate) number: u64,
 }
 
+/// No gateway comes to so many entries.
+const HIGHEST: u64 = u64::MAX / 4;
+
 /// Octets of an [`EntryKey`] in the store.
 pub(crate) const KEY: usize = 24;
 
@@ -69,7 +72,12 @@ impl EntryKey {
             part
         };
         let conversation = ConversationId { destination: part(0), source: part(8) };
-        Ok(Self { conversation, number: u64::from_be_bytes(part(16)) })
+        let number = u64::from_be_bytes(part(16));
+        // Others are never given.
+        if number == 0 || number > HIGHEST {
+            return Err(Damaged::Form);
+        }
+        Ok(Self { conversation, number })
     }
 }
 

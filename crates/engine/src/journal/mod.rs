@@ -220,7 +220,7 @@ impl Journal {
         if id != key.conversation {
             return Err(Damaged::Form);
         }
-        self.next_number = self.next_number.max(key.number.saturating_add(1));
+        self.next_number = self.next_number.max(key.number + 1);
         self.counters.restored += 1;
         let slot = Slot {
             number: key.number,
@@ -430,9 +430,9 @@ impl Journal {
         }
     }
 
-    /// Whether the store does what it is told.
-    pub(crate) fn is_well(&self) -> bool {
-        self.orders.failure().is_none()
+    /// Whether the store can neither be written nor read.
+    pub(crate) fn is_broken(&self) -> bool {
+        self.orders.failure() == Some(StoreFailure::Broken)
     }
 
     /// Rows that stand for something unfinished. Entries that wait for their destination are none.
