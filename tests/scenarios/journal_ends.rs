@@ -219,6 +219,20 @@ fn a_letter_that_nobody_took_is_handed_over_in_the_next_life_and_its_sender_not_
 }
 
 #[test]
+fn a_letter_of_the_next_life_says_what_its_sender_was_told() {
+    let mut world = World::keeping_with(When::Away, |settings| settings.journal.dead_letters = true);
+    world.server_writes(stanza("m1", "art thou there?", ""));
+    is_away(&mut world);
+    world.advance(SECOND * 7);
+    let again = request_of(&mut world).expect("the message once more");
+    world.proxy_sends(response(&again, "404 Not Found", ""));
+    assert!(world.take_stanza().is_some_and(|told| told.contains("item-not-found")));
+    world.restart(0);
+    world.accept_component();
+    assert_eq!(world.hand_over(true).reason, Reason::NotFound.as_str());
+}
+
+#[test]
 fn what_is_not_for_good_is_kept_and_never_a_letter() {
     let mut world = World::keeping_with(When::Away, |settings| {
         settings.journal.dead_letters = true;

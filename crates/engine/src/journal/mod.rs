@@ -207,7 +207,7 @@ impl Journal {
                 }
             }
             (QUEUE, Err(damaged)) => self.put_aside(key, value, damaged),
-            (DEAD, Ok(key)) => self.restore_dead(key),
+            (DEAD, Ok(key)) => self.restore_dead(key, value),
             _ => {}
         }
     }

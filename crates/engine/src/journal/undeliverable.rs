@@ -183,9 +183,10 @@ impl Undeliverable {
 }
 
 impl Journal {
-    /// The sender of an entry was told in another life.
-    pub(super) fn restore_dead(&mut self, key: EntryKey) {
-        self.give_up(key, Failure::from(Reason::Expired));
+    /// The sender of an entry was told in another life; why, stands in the row of the dead.
+    pub(super) fn restore_dead(&mut self, key: EntryKey, value: &[u8]) {
+        let reason = value.first().and_then(|octet| Reason::ALL.get(usize::from(*octet)));
+        self.give_up(key, Failure::from(reason.copied().unwrap_or(Reason::Undefined)));
         match self.undeliverable.get_mut(key) {
             Some(row) => (row.told, row.marked) = (true, true),
             // What is left of an entry that is gone.
@@ -250,7 +251,8 @@ impl Journal {
             self.undeliverable.later(now, key);
         } else if self.settings.dead_letters && for_good {
             row.marked = true;
-            self.orders.put(DEAD, &key.octets(), b"", Note::Mark);
+            let reason = row.failure.reason as u8;
+            self.orders.put(DEAD, &key.octets(), &[reason], Note::Mark);
             self.undeliverable.list(key);
         } else {
             self.bury(key);
