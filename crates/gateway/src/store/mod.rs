@@ -78,7 +78,7 @@ pub enum OpenError {
     /// What is there cannot be read.
     #[error(
         "{}: the store is damaged and cannot be opened ({cause}): see \"The store\" in the documentation of operations for \
-         how to read what is left of it, and how to start with an empty one", folder.display()
+         how to begin with a copy or an empty one", folder.display()
     )]
     Damaged {
         /// The folder.
