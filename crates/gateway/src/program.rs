@@ -41,7 +41,7 @@ pub enum StartError {
     #[error(transparent)]
     NextHop(#[from] NowhereToSend),
     /// The journal cannot be had.
-    #[error("journal.folder: {0}")]
+    #[error("journal.folder")]
     Store(#[from] OpenError),
     /// What stands beside the journal in its folder cannot be used.
     #[error("journal.folder: {}: {error}", path.display())]
@@ -108,7 +108,8 @@ impl Kept {
         }
         let answers = engine.restore_turn_log(now, &turns);
         let entries = engine.counters().journal.map_or(0, |counters| counters.entries);
-        tracing::info!(entries, ?answers, "the journal is open");
+        let sip_connector::Restored { kept, expired, malformed, beyond } = answers;
+        tracing::info!(entries, answers = kept, expired, malformed, beyond, "the journal is open");
         let store = store.run()?;
         let questions = Questions { door, shelf: Arc::new(store.reader()) };
         wiring.store = Some(store);

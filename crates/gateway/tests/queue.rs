@@ -245,13 +245,17 @@ fn what_cannot_be_looked_at_is_told_so() {
     let broken = "[journal]\nfolder = \"journal\"\nmax_entries = 0\n[[xmpp.component]]\nsecret = { env = \"NONE\" }\n";
     stage.write(broken, "");
     assert!(said(&["list"], 69).ends_with("journal: there is no journal here: no gateway has run with this folder\n"));
+    // Whoever looks makes nothing.
+    let journal = stage.folder.path().join("journal");
+    std::fs::create_dir(&journal).unwrap();
+    assert!(said(&["list"], 69).ends_with("journal: there is no journal here: no gateway has run with this folder\n"));
+    assert_eq!(std::fs::read_dir(&journal).unwrap().count(), 0);
     assert!(said(&["show", "hello"], 64).contains("this is no name of an entry: copy one from the list"));
     assert!(said(&["drop"], 64).contains("required"));
     stage.write("[journal]\nfolder = 5\n", "");
     assert!(said(&["list"], 64).contains("journal.folder = 5: must be text"));
     // Somebody has the folder, and does not listen.
     stage.write(broken, "");
-    let journal = stage.folder.path().join("journal");
     let _opened = gateway::store::open(&journal).unwrap();
     let told = said(&["list"], 69);
     assert!(told.contains("another gateway works with this folder; it answers no questions yet"), "{told}");

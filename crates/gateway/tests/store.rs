@@ -30,7 +30,8 @@ fn a_second_gateway_does_not_touch_the_folder_of_the_first() {
     let _gateway = stage.run_with(&with_journal(&stage, &folder));
     stage.told();
     let said = refused(&folder);
-    assert!(said.contains(&format!("{}: another gateway works with this folder", folder.display())), "{said}");
+    let told = format!("journal.folder: {}: another gateway works with this folder\n", folder.display());
+    assert!(said.ends_with(&told) && said.matches("another gateway").count() == 1, "{said}");
 }
 
 #[test]

@@ -31,6 +31,9 @@ pub enum Failed {
         /// The number of its owner.
         owner: u32,
     },
+    /// The folder lies in one that this user may not look into.
+    #[error("{0}: permission denied: run this command as the user that the gateway runs as")]
+    Closed(String),
     /// The gateway is there and does not answer.
     #[error("the gateway does not answer: {0}")]
     Silent(io::Error),
@@ -62,6 +65,12 @@ impl Opened for Folder {
 
 /// Opens the store in a folder where the gateway does not run.
 pub(super) fn open(folder: &Path) -> Result<Box<dyn Opened>, Failed> {
+    // Whoever looks makes nothing.
+    match store::is_made(folder) {
+        Ok(true) => {}
+        Ok(false) => return Err(Failed::NoJournal(folder.display().to_string())),
+        Err(error) => return Err(Failed::Refused(format!("{}: {error}", folder.display()))),
+    }
     match store::open(folder) {
         Ok(opened) => Ok(Box::new(Folder(RefCell::new(opened)))),
         Err(error @ store::OpenError::InUse { .. }) => {
@@ -101,7 +110,7 @@ pub(super) fn find<'a>(
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             return Err(Failed::NoJournal(folder.display().to_string()));
         }
-        Err(error) => return Err(Failed::Refused(format!("{}: {error}", folder.display()))),
+        Err(error) => return Err(closed(folder, None, error)),
     };
     match UnixStream::connect(folder.join(SOCKET)) {
         Ok(_) => Ok(Journal::Running(folder)),
@@ -112,7 +121,18 @@ pub(super) fn find<'a>(
             }
             open(folder).map(Journal::Stopped)
         }
-        Err(error) => Err(Failed::Silent(error)),
+        Err(error) => Err(closed(folder, Some(metadata.uid()), error)),
+    }
+}
+
+/// Why neither the gateway nor its folder, of that owner, can be had.
+pub(super) fn closed(folder: &Path, owner: Option<u32>, error: io::Error) -> Failed {
+    let name = folder.display().to_string();
+    match (error.kind(), owner) {
+        (io::ErrorKind::PermissionDenied, Some(owner)) => Failed::NotOurs { folder: name, owner },
+        (io::ErrorKind::PermissionDenied, None) => Failed::Closed(name),
+        (_, Some(_)) => Failed::Silent(error),
+        (_, None) => Failed::Refused(format!("{name}: {error}")),
     }
 }
 

@@ -6,7 +6,7 @@ use super::serve::serve;
 use super::*;
 use crate::driver::Control;
 use std::collections::BTreeMap;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -343,4 +343,14 @@ fn a_socket_that_nobody_listens_to_is_no_gateway() {
         let told = ask::find(folder.path(), opened).err().unwrap().to_string();
         assert!(told.ends_with("the journal belongs to user 4711: run this command as that user"), "{told}");
     }
+}
+
+#[test]
+fn who_may_not_ask_is_told_who_may() {
+    let said = |owner, kind: io::ErrorKind| ask::closed(Path::new("/j"), owner, kind.into()).to_string();
+    let denied = io::ErrorKind::PermissionDenied;
+    assert_eq!(said(Some(7), denied), "/j: the journal belongs to user 7: run this command as that user");
+    assert_eq!(said(None, denied), "/j: permission denied: run this command as the user that the gateway runs as");
+    assert!(said(Some(7), io::ErrorKind::TimedOut).starts_with("the gateway does not answer: "));
+    assert!(said(None, io::ErrorKind::NotADirectory).starts_with("/j: "));
 }

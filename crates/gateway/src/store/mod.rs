@@ -162,6 +162,11 @@ fn open_with(folder: &Path, steps: &[versions::Step]) -> Result<Opened, OpenErro
     Ok(Opened { folder: folder.to_owned(), disk, secret, lock })
 }
 
+/// Whether there is a store in `folder`.
+pub(crate) fn is_made(folder: &Path) -> io::Result<bool> {
+    folder.join(ROWS).try_exists()
+}
+
 /// The folder and those above it, closed to everybody else where they are made here.
 pub(crate) fn make_folder(folder: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(folder)
