@@ -99,6 +99,8 @@ fn what_makes_no_sense_is_refused_with_its_place_and_reason() {
     for (text, key, what) in [
         ("[[journal.keep]]\ndomain = \"*\"\n".into(), "journal.keep", "no meaning without journal.folder"),
         ("[journal]\ndead_letter_file = \"d\"\n".into(), "journal.dead_letter_file", "without journal.folder"),
+        ("[journal]\nmax_entries = 5\n".into(), "journal.max_entries", "without journal.folder"),
+        ("[journal]\nmax_octets = \"2 MiB\"\n".into(), "journal.max_octets", "without journal.folder"),
         ("[journal]\nfolder = \"\"\n".into(), "journal.folder", "must be a path"),
         ("[journal]\nfolder = [\"a\", \"b\"]\n".into(), "journal.folder", "must be text"),
         (format!("[journal]\nfolder = \"{file}\"\n"), "journal.folder", "is a file"),
@@ -159,6 +161,16 @@ fn what_makes_no_sense_is_refused_with_its_place_and_reason() {
         let told = wrong(&text);
         let found = told.iter().any(|problem| problem.key == key && problem.what.contains(what));
         assert!(found, "{text}\n{told:#?}");
+    }
+}
+
+#[test]
+fn a_journal_that_keeps_nothing_is_told_as_a_warning() {
+    let never = "[[journal.keep]]\ndomain = \"*\"\nwhen = \"never\"\n";
+    let away = "[[journal.keep]]\ndomain = \"xmpp.example\"\n";
+    for (rest, warned) in [(String::new(), false), (never.into(), true), (format!("{never}{away}"), false)] {
+        let warnings = read(&format!("[journal]\nfolder = \"j\"\n{rest}")).warnings;
+        assert_eq!(warnings.iter().any(|told| told.contains("nothing is kept")), warned, "{rest}: {warnings:?}");
     }
 }
 

@@ -70,6 +70,8 @@ pub enum When {
     Every,
 }
 
+/// What is said of keys that need a folder.
+const WITHOUT: &str = "has no meaning without journal.folder: nothing is kept";
 /// The end of the path of a socket, with its zero, has to fit into so many bytes (unix(7)).
 const SOCKET_PATH: usize = 108;
 /// No lifetime is longer.
@@ -114,8 +116,14 @@ pub(super) fn read(mut table: Table, folder: &Path, problems: &mut Problems, war
     }
     let has_mail = table.has("mail");
     let mail = mail::read(table.table("mail", problems), has_mail, folder, problems, warnings);
+    let folder = table.read("folder", problems, place);
+    for key in ["max_entries", "max_octets"] {
+        if folder.is_none() && !table.has("folder") && table.has(key) {
+            problems.add(&table.key(key), WITHOUT);
+        }
+    }
     let journal = Journal {
-        folder: table.read("folder", problems, place),
+        folder,
         max_entries,
         max_octets: table.read("max_octets", problems, values::size(1 << 20..=1 << 40)).unwrap_or(1 << 30),
         keep,
@@ -150,15 +158,14 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
             }
         }
         None => {
-            let without = "has no meaning without journal.folder: nothing is kept";
             if !keep.is_empty() {
-                problems.add("journal.keep", without);
+                problems.add("journal.keep", WITHOUT);
             }
             if dead_letter_file.is_some() {
-                problems.add("journal.dead_letter_file", without);
+                problems.add("journal.dead_letter_file", WITHOUT);
             }
             if mail.is_some() {
-                problems.add("journal.mail", without);
+                problems.add("journal.mail", WITHOUT);
             }
         }
     }
@@ -176,8 +183,11 @@ pub(super) fn check(config: &Config, problems: &mut Problems) {
     }
 }
 
-/// What people wrote goes where others may read it.
+/// What is allowed, and may not be what is meant.
 pub(super) fn warn(journal: &Journal, warnings: &mut Vec<String>) {
+    if journal.folder.is_some() && !journal.keep.is_empty() && journal.keep.iter().all(|row| row.when == When::Never) {
+        warnings.push("journal.folder is set, and nothing is kept: every [[journal.keep]] says \"never\"".into());
+    }
     let Some(mail) = journal.mail.as_ref().filter(|mail| mail.tls == MailTls::None && !mail.is_local()) else { return };
     warnings.push(format!(
         "journal.mail.tls = \"none\" with {}, on another machine: what people wrote goes there in the clear{}",
