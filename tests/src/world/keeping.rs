@@ -5,7 +5,7 @@ use crate::store::SimulatedStore;
 use cpim::DomainPattern;
 use engine::Engine;
 use engine::journal::{DEAD, Keep, QUEUE, When};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use turn::{Action, Input, Letter, Machine, Ticket};
 
 const DAY: Duration = Duration::from_secs(86_400);
@@ -19,6 +19,7 @@ pub struct Keeping {
     /// Letters that were handed over and that nobody has answered.
     pub letters: Vec<(Ticket, Letter)>,
     settings: engine::Settings,
+    began: Instant,
     lives: u8,
 }
 
@@ -46,6 +47,7 @@ impl World {
             delay: Duration::ZERO,
             letters: Vec::new(),
             settings: own,
+            began: world.now,
             lives: 0,
         });
         world.begin_life();
@@ -74,9 +76,12 @@ impl World {
         let now = self.now;
         let log = self.turn_log.clone();
         let keeping = self.kept();
+        // The date goes on while the gateway is not there.
+        let date = keeping.settings.made_at.map(|made_at| made_at + (now - keeping.began));
+        let settings = engine::Settings { made_at: date, ..keeping.settings.clone() };
         keeping.lives += 1;
         keeping.letters.clear();
-        let mut engine = Engine::with_lasting(keeping.settings.clone(), [keeping.lives; 16], *LASTING, now);
+        let mut engine = Engine::with_lasting(settings, [keeping.lives; 16], *LASTING, now);
         engine.restore_turn_log(now, &log);
         engine.restore(
             now,

@@ -346,7 +346,8 @@ impl<'a> Entry<'a> {
 
     /// When its message arrived.
     pub(crate) fn arrived(&self) -> Option<SystemTime> {
-        system_time(self.arrived)
+        // Zero stands for a date that nobody knew.
+        system_time(self.arrived).filter(|_| self.arrived != 0)
     }
 
     /// The identifier that its message goes out under.
