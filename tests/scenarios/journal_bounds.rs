@@ -1,7 +1,7 @@
 //! However much is kept and however slow the store is: what is asked of it, and what waits for it, has a bound.
 
 use engine::journal::When;
-use entente_tests::world::{World, message};
+use entente_tests::world::{World, message, response, status};
 use std::time::Duration;
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -110,4 +110,29 @@ fn what_cannot_be_kept_while_the_store_hangs_has_a_bound() {
     world.kept().delay = Duration::ZERO;
     world.proxy_sends(message(1001, "romeo@xmpp.example", "art thou there?"));
     assert_eq!((world.take_statuses(), world.entries()), (vec![202], 1));
+}
+
+/// Who writes is there; who writes much is not tried with each word.
+#[test]
+fn who_is_heard_of_is_tried_once_in_a_while() {
+    let mut world = World::keeping(When::Away);
+    world.server_writes(
+        "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m1'><body>hello</body></message>",
+    );
+    let (mut requests, mut answers) = (0, 0);
+    for n in 0..50 {
+        world.proxy_sends(message(n, "romeo@xmpp.example", &format!("word {n}")));
+        world.return_pings();
+        while let Some(datagram) = world.take_datagram() {
+            if status(&datagram).is_some() {
+                answers += 1;
+            } else {
+                requests += 1;
+                world.proxy_sends(response(&datagram, "480 Temporarily Unavailable", ""));
+            }
+        }
+        world.advance(SECOND / 10);
+    }
+    assert_eq!(answers, 50);
+    assert!((5..=8).contains(&requests), "{requests} in five seconds");
 }

@@ -4,6 +4,7 @@ use super::entry::Damaged;
 use crate::store::Pending;
 use cpim::{ImUri, OperationKey, Side, fold_case};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::ops::RangeInclusive;
 use std::time::{Duration, Instant};
 use turn::Minter;
 
@@ -43,6 +44,11 @@ impl ConversationId {
         octets[8..].copy_from_slice(&self.source);
         octets
     }
+}
+
+/// The places of all conversations to a user.
+fn all_to(destination: [u8; 8]) -> RangeInclusive<ConversationId> {
+    ConversationId { destination, source: [0; 8] }..=ConversationId { destination, source: [u8::MAX; 8] }
 }
 
 /// What a user is known by. Case does not count, as on XMPP.
@@ -288,11 +294,14 @@ impl Conversations {
         }
     }
 
+    /// Whether something is kept for a user.
+    pub(crate) fn has_any_to(&self, destination: [u8; 8]) -> bool {
+        self.rows.range(all_to(destination)).next().is_some()
+    }
+
     /// All conversations to a user go on: he is there.
     pub(crate) fn is_there(&mut self, destination: [u8; 8]) {
-        let from = ConversationId { destination, source: [0; 8] };
-        let to = ConversationId { destination, source: [u8::MAX; 8] };
-        let ids: Vec<_> = self.rows.range(from..=to).map(|(id, _)| *id).collect();
+        let ids: Vec<_> = self.rows.range(all_to(destination)).map(|(id, _)| *id).collect();
         ids.into_iter().for_each(|id| self.go_on(id));
     }
 

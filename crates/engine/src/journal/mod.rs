@@ -54,6 +54,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// Messages of which the last is remembered so long that they were delivered from the journal.
 const DELIVERED: usize = 4096;
 const REMEMBERED: Duration = Duration::from_secs(64);
+/// Users of whom it is remembered so long that they have written.
+const HEARD: usize = 1024;
+const HEARD_FOR: Duration = Duration::from_secs(1);
 /// Octets of entries at hand; the others are loaded when their turn comes.
 const AT_HAND: usize = 16 << 20;
 
@@ -161,6 +164,8 @@ pub(crate) struct Journal {
     patience: VecDeque<(Instant, EntryKey, OperationKey)>,
     loads: Vec<(Ticket, EntryKey)>,
     delivered: Recent<()>,
+    /// Users for whom something is kept and who have written.
+    heard: Recent<()>,
     next_number: u64,
     at_hand: usize,
     pool: Pool,
@@ -188,6 +193,7 @@ impl Journal {
             patience: VecDeque::new(),
             loads: Vec::new(),
             delivered: Recent::new(DELIVERED, REMEMBERED),
+            heard: Recent::new(HEARD, HEARD_FOR),
             next_number: 1,
             at_hand: 0,
             pool: Pool::new(),
@@ -280,13 +286,21 @@ impl Journal {
         known
     }
 
+    /// Whoever writes is there. Who writes much was there a moment ago: what could not be delivered then cannot be now.
+    fn hear_of(&mut self, now: Instant, user: [u8; 8]) {
+        let key = u128::from(u64::from_be_bytes(user));
+        if self.conversations.has_any_to(user) && self.heard.find(now, key).is_none() {
+            self.heard.see(now, key);
+            self.conversations.is_there(user);
+        }
+    }
+
     /// Looks at a message before it is sent.
     pub(crate) fn admit(&mut self, now: Instant, admitted: &Admitted<'_>) -> Admission {
         let message = &admitted.message;
         let (source, destination) = (&message.source.0, &message.destination.0);
         if !self.conversations.is_empty() {
-            // Whoever writes is there.
-            self.conversations.is_there(user(&self.users, source));
+            self.hear_of(now, user(&self.users, source));
         }
         if self.knows(now, &admitted.mark) {
             return Admission::Known;
