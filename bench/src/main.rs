@@ -9,6 +9,7 @@
 mod addresses;
 mod clock;
 mod course;
+mod crash;
 mod gateway;
 mod gauge;
 mod latency;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
     let outcome = match std::env::args_os().nth(1) {
         // How this program starts itself for `--mirror`.
         Some(word) if word == "mirror" => mirror::run(std::env::args().skip(2)).map(|()| true),
+        Some(word) if word == "crash" => crash::run(std::env::args_os().skip(1)),
         _ => options::expand(std::env::args_os()).and_then(|arguments| measure(&Options::parse_from(arguments))),
     };
     match outcome {

@@ -121,6 +121,11 @@ impl<'a> Message<'a> {
         via.iter().fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(*byte)).wrapping_mul(0x0100_0193))
     }
 
+    /// By which a user agent can know a message again, whatever transaction it comes in: Call-ID and From with its tag.
+    pub(crate) fn name(&self) -> Vec<u8> {
+        [self.value(Field::CallId), b" ", self.value(Field::From)].concat()
+    }
+
     fn value(&self, wanted: Field) -> &'a [u8] {
         lines(self.head).find(|(field, ..)| *field == wanted).map_or(&[], |(_, value, _)| value)
     }
