@@ -136,3 +136,26 @@ fn who_is_heard_of_is_tried_once_in_a_while() {
     assert_eq!(answers, 50);
     assert!((5..=8).contains(&requests), "{requests} in five seconds");
 }
+
+/// The gateway was killed before it could answer, delivers all of it when it is started, and then everybody asks again.
+#[test]
+fn many_that_were_delivered_from_the_journal_are_known() {
+    const MANY: u32 = 6000;
+    let mut world = world(When::Away);
+    world.break_stream();
+    let asked = |n| message(n, &format!("user{n}@xmpp.example"), "art thou there?");
+    for n in 0..MANY {
+        world.proxy_sends(asked(n));
+    }
+    assert_eq!(world.take_statuses(), [202; MANY as usize]);
+    world.turn_log.clear();
+    world.restart(0);
+    world.accept_component();
+    world.return_pings();
+    assert_eq!(world.entries(), 0);
+    for n in 0..MANY {
+        world.proxy_sends(asked(n));
+    }
+    assert!(world.take_statuses() == [202; MANY as usize]);
+    assert_eq!(world.take_message(), None, "nobody gets it twice");
+}

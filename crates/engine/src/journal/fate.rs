@@ -235,7 +235,7 @@ impl Journal {
     /// An entry has met its fate.
     pub(super) fn forget(&mut self, now: Instant, key: EntryKey) {
         if let Some(slot) = self.drop_slot(key) {
-            self.delivered.see(now, u128::from(slot.mark));
+            self.delivered.insert(now, slot.mark);
             self.take_back(key, slot.pending);
         }
     }

@@ -18,6 +18,7 @@
 //! into the store at once, and deleted with its fate: a message that came and went between two batches is never written.
 
 mod conversations;
+mod delivered;
 mod delivery;
 pub(crate) mod entry;
 mod fate;
@@ -35,6 +36,7 @@ use crate::store::{Orders, Pending};
 pub(crate) use conversations::EntryKey;
 use conversations::{ConversationId, Conversations, Slot, user};
 use cpim::{Admitted, Failure, Keeping, Mark, OperationKey, Reason, Side};
+use delivered::Delivered;
 use slotmap::SecondaryMap;
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
@@ -51,9 +53,6 @@ pub const DAMAGED: TableId = TableId(3);
 
 /// A sender waits so long for his message to be durable.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// Messages of which the last is remembered so long that they were delivered from the journal.
-const DELIVERED: usize = 4096;
-const REMEMBERED: Duration = Duration::from_secs(64);
 /// Users of whom it is remembered so long that they have written.
 const HEARD: usize = 1024;
 const HEARD_FOR: Duration = Duration::from_secs(1);
@@ -163,7 +162,7 @@ pub(crate) struct Journal {
     /// Until when senders wait for their message to be durable, in order.
     patience: VecDeque<(Instant, EntryKey, OperationKey)>,
     loads: Vec<(Ticket, EntryKey)>,
-    delivered: Recent<()>,
+    delivered: Delivered,
     /// Users for whom something is kept and who have written.
     heard: Recent<()>,
     next_number: u64,
@@ -192,7 +191,7 @@ impl Journal {
             waiting: SecondaryMap::new(),
             patience: VecDeque::new(),
             loads: Vec::new(),
-            delivered: Recent::new(DELIVERED, REMEMBERED),
+            delivered: Delivered::default(),
             heard: Recent::new(HEARD, HEARD_FOR),
             next_number: 1,
             at_hand: 0,
@@ -280,8 +279,7 @@ impl Journal {
     /// Whether the message with this mark is kept, or was delivered from here a short while ago. Counts it.
     pub(crate) fn knows(&mut self, now: Instant, mark: &Mark) -> bool {
         let mark = self.mark(mark.as_bytes());
-        let known =
-            self.conversations.find_mark(mark).is_some() || self.delivered.find(now, u128::from(mark)).is_some();
+        let known = self.conversations.find_mark(mark).is_some() || self.delivered.contains(now, mark);
         self.counters.known += u64::from(known);
         known
     }
