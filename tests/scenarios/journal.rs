@@ -135,6 +135,31 @@ fn a_phone_is_told_when_a_kept_message_came_and_until_when_it_is_wanted() {
     world.assert_quiet();
 }
 
+/// RFC 3428 section 7: a 6xx says that the message was delivered and refused. It would be refused again.
+#[test]
+fn what_a_phone_declines_is_not_kept() {
+    for status in ["600 Busy Everywhere", "603 Decline", "604 Does Not Exist Anywhere", "606 Not Acceptable", "699 No"]
+    {
+        let mut world = World::keeping(When::Away);
+        world.server_writes(stanza("m1", "art thou there?"));
+        let request = request_of(&mut world).expect("a request");
+        world.proxy_sends(response(&request, status, ""));
+        assert_eq!(world.entries(), 0, "{status}");
+        assert!(world.take_stanza().is_some_and(|told| told.contains("id='m1' type='error'")), "{status}");
+        // One that is kept ends with it too.
+        world.server_writes(stanza("m2", "art thou there?"));
+        let request = request_of(&mut world).expect("a request");
+        world.proxy_sends(response(&request, "480 Temporarily Unavailable", ""));
+        assert_eq!(world.entries(), 1, "{status}");
+        world.advance(SECOND * 7);
+        let again = request_of(&mut world).expect("the message once more");
+        world.proxy_sends(response(&again, status, ""));
+        assert_eq!(world.entries(), 0, "{status}");
+        assert!(world.take_stanza().is_some_and(|told| told.contains("id='m2' type='error'")), "{status}");
+        world.assert_quiet();
+    }
+}
+
 #[test]
 fn pauses_grow_and_end_when_the_user_is_heard_of() {
     let mut world = World::keeping(When::Away);

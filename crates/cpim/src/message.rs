@@ -241,6 +241,8 @@ pub enum Reason {
     Congested,
     /// The gateway as a whole takes nothing more for now.
     Overloaded,
+    /// The recipient had it before him and does not want it: there is nothing to be tried again.
+    Declined,
 }
 
 impl Reason {
@@ -264,7 +266,7 @@ impl Reason {
     }
 
     /// Every reason, for tables and metrics.
-    pub const ALL: [Reason; 34] = [
+    pub const ALL: [Reason; 35] = [
         Reason::BadRequest,
         Reason::Conflict,
         Reason::FeatureNotImplemented,
@@ -299,6 +301,7 @@ impl Reason {
         Reason::LinkDown,
         Reason::Congested,
         Reason::Overloaded,
+        Reason::Declined,
     ];
 
     /// The word for logs and metrics.
@@ -338,6 +341,7 @@ impl Reason {
             Reason::LinkDown => "link_down",
             Reason::Congested => "congested",
             Reason::Overloaded => "overloaded",
+            Reason::Declined => "declined",
         }
     }
 }

@@ -54,7 +54,7 @@ fn row(reason: Reason) -> Row {
         Reason::TooLarge => plain(413),
         Reason::UnsupportedMedia => Row { extra: Extra::ACCEPT, ..plain(415) },
         Reason::UnsupportedEncoding => Row { extra: Extra::ACCEPT_ENCODING, ..plain(415) },
-        Reason::RecipientUnavailable | Reason::Redirect => plain(480),
+        Reason::RecipientUnavailable | Reason::Redirect | Reason::Declined => plain(480),
         // The code that RFC 3428 section 11.4 has for wrong dates.
         Reason::Expired => Row { warning: Some("not delivered: the message had expired"), ..plain(400) },
         Reason::Congested => {
@@ -124,7 +124,7 @@ pub fn to_cpim(status: u16) -> Result<Status<'static>, Reason> {
         413 | 414 | 513 => Reason::TooLarge,
         415 | 416 => Reason::UnsupportedMedia,
         423 => Reason::ResourceConstraint,
-        430 | 480 | 486 | 487 | 600 | 603 => Reason::RecipientUnavailable,
+        430 | 480 | 486 | 487 => Reason::RecipientUnavailable,
         440 | 489 => Reason::PolicyViolation,
         481 => Reason::NotFound,
         482 => Reason::Loop,
@@ -134,7 +134,8 @@ pub fn to_cpim(status: u16) -> Result<Status<'static>, Reason> {
         400..=499 => Reason::BadRequest,
         502 => Reason::RemoteServerNotFound,
         500..=599 => Reason::InternalError,
-        _ => Reason::RecipientUnavailable,
+        // RFC 3428 section 7: delivered, and refused.
+        _ => Reason::Declined,
     })
 }
 

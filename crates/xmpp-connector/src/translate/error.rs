@@ -27,7 +27,7 @@ pub fn from_cpim(failure: &Failure<'_>) -> (ErrorType, Condition) {
         Reason::NotAllowed => (T::Cancel, C::NotAllowed),
         Reason::NotAuthorized => (T::Auth, C::NotAuthorized),
         Reason::PolicyViolation | Reason::TooLarge => (T::Modify, C::PolicyViolation),
-        Reason::RecipientUnavailable => (T::Wait, C::RecipientUnavailable),
+        Reason::RecipientUnavailable | Reason::Declined => (T::Wait, C::RecipientUnavailable),
         // Without the new address a redirect says nothing that anybody could follow.
         Reason::Redirect if failure.alternate.is_none() => (T::Wait, C::RecipientUnavailable),
         Reason::Redirect => (T::Modify, C::Redirect),
