@@ -159,3 +159,24 @@ fn many_that_were_delivered_from_the_journal_are_known() {
     assert!(world.take_statuses() == [202; MANY as usize]);
     assert_eq!(world.take_message(), None, "nobody gets it twice");
 }
+
+/// The XMPP server hangs with more than are under way at a time; a phone is back.
+#[test]
+fn what_one_side_is_slow_with_holds_nothing_up_for_the_other() {
+    let mut world = world(When::Away);
+    world.server_writes(
+        "<message from='romeo@xmpp.example/orchard' to='juliet@sip.example' id='m1'><body>hello</body></message>",
+    );
+    let request = world.take_datagram().expect("a request");
+    world.proxy_sends(response(&request, "480 Temporarily Unavailable", ""));
+    for n in 0..300 {
+        let asked = message(n, &format!("user{n}@xmpp.example"), "art thou there?");
+        // Of another one: who is heard of is there.
+        world.proxy_sends(asked.replace("<sip:juliet@", "<sip:nurse@"));
+    }
+    world.advance(SECOND * 3);
+    assert!(world.take_statuses() == [202; 300], "they are kept, and under way");
+    world.advance(SECOND * 4);
+    let request = world.take_datagram().expect("the next attempt");
+    assert!(request.starts_with("MESSAGE ") && request.ends_with("hello"), "{request}");
+}

@@ -146,8 +146,8 @@ impl Conversation {
 #[derive(Debug, Default)]
 pub(crate) struct Conversations {
     rows: BTreeMap<ConversationId, Conversation>,
-    /// Those that may go on.
-    ready: VecDeque<ConversationId>,
+    /// Those that may go on, by the side that they go to.
+    ready: [VecDeque<ConversationId>; 2],
     pauses: BTreeSet<(Instant, ConversationId)>,
     expiries: BTreeSet<(Instant, EntryKey)>,
     by_mark: BTreeMap<u64, EntryKey>,
@@ -290,7 +290,7 @@ impl Conversations {
             && !row.listed
         {
             row.listed = true;
-            self.ready.push_back(id);
+            self.ready[row.side as usize].push_back(id);
         }
     }
 
@@ -322,9 +322,9 @@ impl Conversations {
         }
     }
 
-    /// The next conversation that may go on.
-    pub(crate) fn pop_ready(&mut self) -> Option<ConversationId> {
-        while let Some(id) = self.ready.pop_front() {
+    /// The next conversation to a side that may go on.
+    pub(crate) fn pop_ready(&mut self, side: Side) -> Option<ConversationId> {
+        while let Some(id) = self.ready[side as usize].pop_front() {
             if let Some(row) = self.rows.get_mut(&id) {
                 row.listed = false;
                 if row.turn == Turn::Ready && row.open == 0 && !row.loads {
@@ -339,12 +339,12 @@ impl Conversations {
     pub(crate) fn put_back(&mut self, id: ConversationId) {
         if let Some(row) = self.rows.get_mut(&id) {
             row.listed = true;
-            self.ready.push_front(id);
+            self.ready[row.side as usize].push_front(id);
         }
     }
 
-    pub(crate) fn has_ready(&self) -> bool {
-        !self.ready.is_empty()
+    pub(crate) fn has_ready(&self, side: Side) -> bool {
+        !self.ready[side as usize].is_empty()
     }
 
     /// The next entry that is too old. One that is under way, or not durable yet, is looked at again when it is no more.

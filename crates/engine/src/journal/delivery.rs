@@ -6,7 +6,7 @@ use cpim::{Failure, OperationKey, Reason, Side};
 use std::time::Instant;
 use turn::{Output, Query, StoredRow, Ticket};
 
-/// Entries under way at a time, each of another conversation.
+/// Entries under way at a time to each side, each of another conversation.
 const UNDER_WAY: usize = 256;
 /// Entries looked at in one turn.
 const PER_TURN: usize = 64;
@@ -46,9 +46,20 @@ impl Journal {
         if let Some((key, entry, failure)) = self.poll_undeliverable(now, xmpp_is_up, out) {
             return Some(Step::Tell { key, entry, failure });
         }
-        while !self.drains && self.under_way_count < UNDER_WAY {
+        // In turns: what one side is slow with holds nothing up that goes to the other.
+        let sides = if self.steps.is_multiple_of(2) { [Side::Sip, Side::Xmpp] } else { [Side::Xmpp, Side::Sip] };
+        sides.into_iter().find_map(|side| self.poll_attempt(side, xmpp_is_up, out))
+    }
+
+    fn may_attempt(&self, side: Side) -> bool {
+        !self.drains && self.under_way_counts[side as usize] < UNDER_WAY
+    }
+
+    /// The next attempt for a side.
+    fn poll_attempt(&mut self, side: Side, xmpp_is_up: bool, out: &mut Output) -> Option<Step> {
+        while self.may_attempt(side) {
             let may_load = self.may_load();
-            let id = self.conversations.pop_ready()?;
+            let id = self.conversations.pop_ready(side)?;
             let Some(row) = self.conversations.get_mut(id) else { continue };
             // The way to XMPP becoming free brings it back.
             if row.side == Side::Xmpp && !xmpp_is_up {
@@ -109,8 +120,20 @@ impl Journal {
         if let Some(slot) = self.conversations.slot(key) {
             self.counters.possible_duplicates += u64::from(slot.doubtful);
         }
-        self.under_way.insert(operation, key);
-        self.under_way_count += 1;
+        let side = self.conversations.get_mut(key.conversation).map_or(Side::Sip, |row| row.side);
+        self.begin_attempt(key, side, operation);
+    }
+
+    pub(super) fn begin_attempt(&mut self, key: EntryKey, side: Side, operation: OperationKey) {
+        self.under_way.insert(operation, (key, side));
+        self.under_way_counts[side as usize] += 1;
+    }
+
+    /// The entry whose attempt has ended, if the operation was one.
+    pub(super) fn end_attempt(&mut self, operation: OperationKey) -> Option<EntryKey> {
+        let (key, side) = self.under_way.remove(operation)?;
+        self.under_way_counts[side as usize] -= 1;
+        Some(key)
     }
 
     /// Takes the memory of an entry back.
@@ -190,7 +213,9 @@ impl Journal {
 
     /// Orders what the turn has brought.
     pub(crate) fn end_turn(&mut self, now: Instant, out: &mut Output) {
-        let has_ready = self.conversations.has_ready() && self.under_way_count < UNDER_WAY && !self.drains;
+        let has_ready = [Side::Sip, Side::Xmpp]
+            .into_iter()
+            .any(|side| self.conversations.has_ready(side) && self.may_attempt(side));
         // What has to be loaded goes on when something else is.
         self.more = (self.may_load() && (has_ready || self.undeliverable.has_ready())).then_some(now);
         self.steps = 0;

@@ -60,8 +60,7 @@ impl Journal {
         status: &Status<'_>,
         unsure: bool,
     ) -> Verdict {
-        if let Some(key) = self.under_way.remove(operation) {
-            self.under_way_count -= 1;
+        if let Some(key) = self.end_attempt(operation) {
             return self.on_fate_of_entry(now, key, operation, status, unsure);
         }
         let Some(held) = self.held.remove(operation) else { return Verdict::Pass };
@@ -142,11 +141,10 @@ impl Journal {
     /// still has to become durable; `None` when it cannot be kept.
     pub(crate) fn on_silence(&mut self, now: Instant, operation: OperationKey) -> Option<bool> {
         let held = self.held.remove(operation)?;
-        let key = held.key;
+        let (key, side) = (held.key, held.side);
         match self.store(now, operation, held, Why::Failed(Reason::DeliveryUnknown)) {
             Ok(waits) => {
-                self.under_way.insert(operation, key);
-                self.under_way_count += 1;
+                self.begin_attempt(key, side, operation);
                 self.conversations.opened(key, operation);
                 Some(waits)
             }
@@ -226,8 +224,8 @@ impl Journal {
     fn told(&mut self, operation: OperationKey, failure: Option<Failure<'static>>) -> Told {
         self.waiting.remove(operation);
         let is_open = self.under_way.contains_key(operation);
-        if failure.is_some() && self.under_way.remove(operation).is_some() {
-            self.under_way_count -= 1;
+        if failure.is_some() {
+            self.end_attempt(operation);
         }
         Told { operation, is_open, failure }
     }

@@ -152,9 +152,10 @@ pub(crate) struct Journal {
     users: Minter,
     conversations: Conversations,
     held: SecondaryMap<OperationKey, Held>,
-    /// Entries under way.
-    under_way: SecondaryMap<OperationKey, EntryKey>,
-    under_way_count: usize,
+    /// Entries under way, and the side that they go to.
+    under_way: SecondaryMap<OperationKey, (EntryKey, Side)>,
+    /// How many there are, by side.
+    under_way_counts: [usize; 2],
     undeliverable: Undeliverable,
     orders: Orders<Note>,
     /// Operations whose sender waits for their message to be durable.
@@ -185,7 +186,7 @@ impl Journal {
             conversations: Conversations::default(),
             held: SecondaryMap::new(),
             under_way: SecondaryMap::new(),
-            under_way_count: 0,
+            under_way_counts: [0; 2],
             undeliverable: Undeliverable::default(),
             orders: Orders::new(),
             waiting: SecondaryMap::new(),
@@ -449,6 +450,9 @@ impl Journal {
 
     /// Rows that stand for something unfinished. Entries that wait for their destination are none.
     pub(crate) fn open(&self) -> usize {
-        self.held.len() + self.under_way_count + usize::from(!self.orders.is_idle()) + self.loads.len()
+        self.held.len()
+            + self.under_way_counts.iter().sum::<usize>()
+            + usize::from(!self.orders.is_idle())
+            + self.loads.len()
     }
 }
