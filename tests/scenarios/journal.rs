@@ -44,6 +44,14 @@ fn while_the_link_is_down_messages_are_kept_and_delivered_in_order() {
 }
 
 #[test]
+fn what_is_kept_may_be_told_as_200() {
+    let mut world = World::keeping_with(When::Away, |settings| settings.sip.on_acceptance = 200);
+    world.break_stream();
+    world.proxy_sends(message(1, "romeo@xmpp.example", "first"));
+    assert_eq!((world.take_statuses(), world.entries()), (vec![200], 1));
+}
+
+#[test]
 fn the_answer_waits_for_the_store() {
     let mut world = World::keeping(When::Away);
     world.break_stream();
