@@ -219,8 +219,11 @@ impl Server {
                 if let Some((held, other, was_stamped)) =
                     self.held.take_if(|(held, ..)| ledger.pair_of_request(*held) == ledger.pair_of_request(sequence))
                 {
-                    ledger.on_stanza(sequence, id, stamped);
-                    return ledger.on_stanza(held, &other, was_stamped);
+                    let (now, later) = ((sequence, id, stamped), (held, &*other, was_stamped));
+                    // One that comes again, after a kill, has nothing to change places with.
+                    let (first, second) = if held == sequence { (later, now) } else { (now, later) };
+                    ledger.on_stanza(first.0, first.1, first.2);
+                    return ledger.on_stanza(second.0, second.1, second.2);
                 }
                 if is_turn && self.held.is_none() {
                     self.held = Some((sequence, id.to_vec(), stamped));
