@@ -298,7 +298,7 @@ impl Crash {
         // What it had written is on its way, also to a server that hung.
         self.server.become_so(server::Mood::Up, &mut self.ledger)?;
         self.take_in()?;
-        self.server.on_killed();
+        self.server.on_killed(&mut self.ledger);
         self.phones.on_killed();
         let quiet = before == self.events();
         self.ledger.on_killed(account, settled, quiet);

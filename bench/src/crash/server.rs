@@ -90,6 +90,7 @@ impl Server {
                 ledger.on_stream_lost();
             }
             self.components.clear();
+            self.release(ledger);
             self.listener = None;
         } else if self.listener.is_none() {
             self.listener = Some(net::listen(self.address)?);
@@ -219,11 +220,8 @@ impl Server {
                 if let Some((held, other, was_stamped)) =
                     self.held.take_if(|(held, ..)| ledger.pair_of_request(*held) == ledger.pair_of_request(sequence))
                 {
-                    let (now, later) = ((sequence, id, stamped), (held, &*other, was_stamped));
-                    // One that comes again, after a kill, has nothing to change places with.
-                    let (first, second) = if held == sequence { (later, now) } else { (now, later) };
-                    ledger.on_stanza(first.0, first.1, first.2);
-                    return ledger.on_stanza(second.0, second.1, second.2);
+                    ledger.on_stanza(sequence, id, stamped);
+                    return ledger.on_stanza(held, &other, was_stamped);
                 }
                 if is_turn && self.held.is_none() {
                     self.held = Some((sequence, id.to_vec(), stamped));
@@ -236,8 +234,16 @@ impl Server {
     }
 
     /// The gateway was killed, and all that it had sent was taken in.
-    pub(crate) fn on_killed(&mut self) {
+    pub(crate) fn on_killed(&mut self, ledger: &mut Ledger) {
         self.components.clear();
+        self.release(ledger);
+    }
+
+    /// Nothing changes places with what comes on another stream, where it may come again itself.
+    fn release(&mut self, ledger: &mut Ledger) {
+        if let Some((held, id, stamped)) = self.held.take() {
+            ledger.on_stanza(held, &id, stamped);
+        }
     }
 
     pub(crate) fn flush(&mut self) {
