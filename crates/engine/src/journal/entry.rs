@@ -427,3 +427,90 @@ impl Moment {
         moment.checked_to_offset(UtcOffset::from_whole_seconds(self.offset).ok()?)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Octets with the head of an entry before them, checksum and all.
+    fn sealed(rest: &[u8]) -> Vec<u8> {
+        let checksum = crc32fast::hash(rest).to_le_bytes();
+        [&[VERSION, 0, 0, 0][..], &checksum, rest].concat()
+    }
+
+    fn look_at(octets: &[u8]) {
+        let now = Instant::now();
+        let calendar = Calendar::new(now, Some(SystemTime::UNIX_EPOCH + Duration::from_secs(1_795_201_200)));
+        if let Ok(entry) = read(octets) {
+            let _ = (entry.message(&calendar, now).is_ok(), entry.mark().is_ok(), entry.arrived(), entry.expires());
+            moment(&calendar, now, entry.expires);
+        }
+        let _ = (Why::of(octets).as_str(), attempt(octets));
+    }
+
+    fn written(body: &[u8], subject: &str, local: &str, sent: Option<OffsetDateTime>) -> Vec<u8> {
+        let address = |local: &str| ImUri::from_parts(local.to_owned().into(), "a.example".into()).unwrap();
+        let message = Message {
+            source: InstantInbox(address(local)),
+            destination: InstantInbox(address("romeo")),
+            max_forwards: MaxForwards(69),
+            trans_id: TransId::new(b"transaction"),
+            wire_id: b"wire"[..].into(),
+            envelope: Envelope {
+                thread: Some(Thread::Named("thread".into())),
+                sent,
+                source_device: Some(Device { name: "orchard".into(), differs_by_case: true }),
+                source_name: Some("Juliet".into()),
+                urgency: Some(Urgency::High),
+                keeping: Keeping::NotForGood,
+                ..Envelope::default()
+            },
+            content: Content {
+                body: body.into(),
+                subjects: [Subject { language: Some("en".into()), text: subject.into() }].into_iter().collect(),
+                ..Content::text("".into())
+            },
+        };
+        let mark = Mark::parse(&"a".repeat(Mark::LENGTH)).unwrap();
+        let operation = slotmap::SlotMap::with_key().insert(());
+        let admitted = Admitted { operation, side: Side::Xmpp, message, mark, attempt: 0, held: false, stored: false };
+        let mut bytes = Vec::new();
+        write(&admitted, &Calendar::new(Instant::now(), None), 1, 2, &mut bytes);
+        bytes
+    }
+
+    proptest! {
+        #[test]
+        fn no_octets_panic(octets in proptest::collection::vec(any::<u8>(), 0..200)) {
+            look_at(&octets);
+            look_at(&sealed(&octets));
+        }
+
+        #[test]
+        fn what_is_written_is_read_and_nothing_that_was_changed(
+            body in proptest::collection::vec(any::<u8>(), 0..200),
+            subject in ".{0,40}",
+            seconds in 0..4_000_000_000_i64,
+            place in any::<prop::sample::Index>(),
+            bit in 0..8_u32,
+        ) {
+            let sent = OffsetDateTime::from_unix_timestamp(seconds).unwrap();
+            let bytes = written(&body, &subject, "juliet", Some(sent));
+            let now = Instant::now();
+            let calendar = Calendar::new(now, None);
+            let message = read(&bytes).unwrap().message(&calendar, now).unwrap();
+            prop_assert_eq!(&message.content.body[..], &body[..]);
+            prop_assert_eq!(&*message.content.subjects[0].text, &subject[..]);
+            prop_assert_eq!(message.envelope.sent, Some(sent));
+            prop_assert_eq!((message.envelope.keeping, message.envelope.urgency), (Keeping::NotForGood, Some(Urgency::High)));
+            // Sealed again, whatever was changed has to be read or refused.
+            let place = HEAD + place.index(bytes.len() - HEAD);
+            let mut bytes = bytes.clone();
+            bytes[place] ^= 1_u8 << bit;
+            prop_assert_eq!(read(&bytes).map(|_| ()), Err(Damaged::Checksum));
+            look_at(&sealed(&bytes[HEAD..]));
+        }
+    }
+}
