@@ -122,7 +122,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 
 fn mail(port: u16) -> MailSettings {
     MailSettings {
-        host: "localhost".into(),
+        host: "127.0.0.1".into(),
         port,
         security: Security::None,
         authorities: None,
@@ -188,9 +188,9 @@ fn script(parts: &[&[Step]]) -> Vec<Step> {
     parts.concat()
 }
 
-/// A certificate for `localhost` that signs itself, in PEM, and the side of a server that has it.
+/// A certificate for 127.0.0.1 that signs itself, in PEM, and the side of a server that has it.
 fn certificate() -> (Vec<u8>, Arc<rustls::ServerConfig>) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(["127.0.0.1".to_owned()]).unwrap();
     let key = rustls::pki_types::PrivateKeyDer::Pkcs8(made.signing_key.serialize_der().into());
     (made.cert.pem().into_bytes(), tls::accepting(vec![made.cert.der().clone()], key).unwrap())
 }
