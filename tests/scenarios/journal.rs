@@ -333,3 +333,24 @@ fn a_dead_proxy_gives_its_queue_back_in_order() {
     assert_eq!(world.engine.counters().journal.expect("a journal").possible_duplicates, 1, "the one that was sent");
     world.assert_quiet();
 }
+
+#[test]
+fn what_is_sent_from_the_journal_waits_for_no_receipt() {
+    let mut world = World::keeping_with(When::Away, |settings| settings.xmpp.ask_receipts = true);
+    world.break_stream();
+    world.proxy_sends(message(1, "romeo@xmpp.example", "first"));
+    world.proxy_sends(message(2, "romeo@xmpp.example", "second"));
+    world.advance(SECOND * 3);
+    world.accept_component();
+    assert!(delivered(&mut world).is_some_and(|stanza| stanza.contains("first")));
+    assert!(delivered(&mut world).is_some_and(|stanza| stanza.contains("second")));
+    assert_eq!(world.entries(), 0);
+    // Nor does what a hung server was given: its window is over.
+    world.proxy_sends(message(3, "romeo@xmpp.example", "third"));
+    world.advance(SECOND * 2);
+    assert_eq!(world.entries(), 1);
+    assert!(delivered(&mut world).is_some_and(|stanza| stanza.contains("third")));
+    assert_eq!(world.entries(), 0);
+    world.datagrams.clear();
+    world.assert_quiet();
+}

@@ -80,6 +80,7 @@ impl Engine {
             return false;
         }
         let Some(waits) = journal.on_silence(now, operation) else { return false };
+        self.xmpp.wait_for_no_receipt(operation);
         if !waits && let Some(concluded) = self.relay.answer(now, operation, Status::Indeterminate) {
             self.respond(now, &concluded);
         }

@@ -21,6 +21,8 @@ pub(crate) struct Copy {
     pub(crate) end: u64,
     /// The barrier has passed; only a receipt can add anything.
     pub(crate) proven: bool,
+    /// Within its window a receipt is waited for, which says more than the barrier. Who was answered before waits for none.
+    pub(crate) awaits_receipt: bool,
 }
 
 /// All of them, by operation and by the id of the stanza.

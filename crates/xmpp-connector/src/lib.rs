@@ -400,7 +400,7 @@ impl Connector {
         for index in 0..self.links.len() {
             while let Some(operation) = self.links[index].barrier.pop_proven() {
                 let Some(copy) = self.copies.get_mut(operation) else { continue };
-                if self.settings.ask_receipts {
+                if copy.awaits_receipt {
                     copy.proven = true;
                     continue;
                 }
@@ -428,6 +428,13 @@ impl Connector {
     /// Whether an operation was written and no word came about it, neither from its recipient nor from the server.
     pub fn is_unknown(&self, operation: OperationKey) -> bool {
         self.copies.get(operation).is_some_and(|copy| !copy.proven)
+    }
+
+    /// An operation was answered before its fate is known: the barrier alone decides it from here on.
+    pub fn wait_for_no_receipt(&mut self, operation: OperationKey) {
+        if let Some(copy) = self.copies.get_mut(operation) {
+            copy.awaits_receipt = false;
+        }
     }
 
     /// The longest stanza that is written on a link. A server ends the stream over one that it finds too long, with

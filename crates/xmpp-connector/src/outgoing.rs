@@ -55,7 +55,8 @@ impl Connector {
                 if admitted.stored {
                     self.copies.reopen(&admitted.mark);
                 }
-                let copy = Copy { mark: admitted.mark, to, end, proven: false };
+                let awaits_receipt = self.settings.ask_receipts && !admitted.stored;
+                let copy = Copy { mark: admitted.mark, to, end, proven: false, awaits_receipt };
                 self.copies.insert(admitted.operation, copy);
                 self.links[link].barrier.written(admitted.operation);
                 Ok(())
