@@ -280,6 +280,10 @@ impl Journal {
     /// Whether the message with this mark is kept, or was delivered from here a short while ago. Counts it.
     pub(crate) fn knows(&mut self, now: Instant, mark: &Mark) -> bool {
         let mark = self.mark(mark.as_bytes());
+        self.is_known(now, mark)
+    }
+
+    fn is_known(&mut self, now: Instant, mark: u64) -> bool {
         let known = self.conversations.find_mark(mark).is_some() || self.delivered.contains(now, mark);
         self.counters.known += u64::from(known);
         known
@@ -301,10 +305,10 @@ impl Journal {
         if !self.conversations.is_empty() {
             self.hear_of(now, user(&self.users, source));
         }
-        if self.knows(now, &admitted.mark) {
+        let mark = self.mark(admitted.mark.as_bytes());
+        if self.is_known(now, mark) {
             return Admission::Known;
         }
-        let mark = self.mark(admitted.mark.as_bytes());
         if message.envelope.keeping == Keeping::Nowhere {
             return Admission::Pass;
         }
