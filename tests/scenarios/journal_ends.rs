@@ -14,6 +14,15 @@ fn stanza(id: &str, text: &str, more: &str) -> String {
     )
 }
 
+/// Somebody takes dead letters, and nothing is kept for more than a minute.
+fn with_letters(change: impl FnOnce(&mut engine::Settings)) -> World {
+    World::keeping_with(When::Away, |settings| {
+        settings.journal.dead_letters = true;
+        settings.journal.keep[0].lifetime = SECOND * 60;
+        change(settings);
+    })
+}
+
 /// Juliet's phone is away: whatever is sent to it is answered so.
 fn is_away(world: &mut World) {
     while let Some(request) = request_of(world) {
@@ -143,10 +152,7 @@ fn an_error_for_a_sender_whose_server_is_away_waits_for_it() {
 
 #[test]
 fn what_was_accepted_and_cannot_be_delivered_is_handed_over_before_it_is_forgotten() {
-    let mut world = World::keeping_with(When::Away, |settings| {
-        settings.journal.dead_letters = true;
-        settings.journal.keep[0].lifetime = SECOND * 60;
-    });
+    let mut world = with_letters(|_| {});
     world.server_writes(stanza("m1", "art thou there?", ""));
     is_away(&mut world);
     stays_away(&mut world, SECOND * 61);
@@ -168,11 +174,7 @@ fn what_was_accepted_and_cannot_be_delivered_is_handed_over_before_it_is_forgott
 
 #[test]
 fn while_nobody_takes_letters_one_finds_out_whether_somebody_does() {
-    let mut world = World::keeping_with(When::Away, |settings| {
-        settings.journal.dead_letters = true;
-        settings.journal.keep[0].lifetime = SECOND * 60;
-        settings.journal.keep[0].per_conversation = 100;
-    });
+    let mut world = with_letters(|settings| settings.journal.keep[0].per_conversation = 100);
     for n in 0..20 {
         world.server_writes(stanza(&format!("m{n}"), &format!("text {n}"), ""));
         is_away(&mut world);
@@ -203,10 +205,7 @@ fn while_nobody_takes_letters_one_finds_out_whether_somebody_does() {
 
 #[test]
 fn a_letter_that_nobody_took_is_handed_over_in_the_next_life_and_its_sender_not_told_again() {
-    let mut world = World::keeping_with(When::Away, |settings| {
-        settings.journal.dead_letters = true;
-        settings.journal.keep[0].lifetime = SECOND * 60;
-    });
+    let mut world = with_letters(|_| {});
     world.server_writes(stanza("m1", "art thou there?", ""));
     is_away(&mut world);
     stays_away(&mut world, SECOND * 61);
@@ -234,10 +233,7 @@ fn a_letter_of_the_next_life_says_what_its_sender_was_told() {
 
 #[test]
 fn what_is_not_for_good_is_kept_and_never_a_letter() {
-    let mut world = World::keeping_with(When::Away, |settings| {
-        settings.journal.dead_letters = true;
-        settings.journal.keep[0].lifetime = SECOND * 60;
-    });
+    let mut world = with_letters(|_| {});
     world.server_writes(stanza("m1", "art thou there?", "<no-permanent-store xmlns='urn:xmpp:hints'/>"));
     is_away(&mut world);
     assert_eq!(world.entries(), 1);

@@ -13,6 +13,22 @@ fn stanza(id: &str, text: &str) -> String {
     )
 }
 
+/// 400 messages of 20 MB in all are kept for Romeo, of which 16 MiB are in memory.
+fn with_more_than_is_at_hand() -> World {
+    let mut world = World::keeping_with(When::Away, |settings| {
+        settings.journal.keep[0].per_conversation = 1000;
+        settings.journal.keep[0].largest = 100_000;
+        settings.journal.max_entries = 1000;
+        settings.journal.max_octets = 100 << 20;
+    });
+    world.break_stream();
+    for n in 0..400 {
+        world.proxy_sends(message(n, "romeo@xmpp.example", &format!("text {n} {}", "x".repeat(50_000))));
+    }
+    assert_eq!(world.take_statuses(), [202; 400]);
+    world
+}
+
 /// The next response, whole.
 fn answer(world: &mut World) -> String {
     let answer = world.take_datagram().expect("an answer");
@@ -259,18 +275,7 @@ fn an_entry_moved_to_another_conversation_is_nobodys() {
 
 #[test]
 fn what_is_not_at_hand_is_loaded_when_its_turn_comes() {
-    let mut world = World::keeping_with(When::Away, |settings| {
-        settings.journal.keep[0].per_conversation = 1000;
-        settings.journal.keep[0].largest = 100_000;
-        settings.journal.max_entries = 1000;
-        settings.journal.max_octets = 100 << 20;
-    });
-    world.break_stream();
-    // 20 MB, of which 16 are kept in memory.
-    for n in 0..400 {
-        world.proxy_sends(message(n, "romeo@xmpp.example", &format!("text {n} {}", "x".repeat(50_000))));
-    }
-    assert_eq!(world.take_statuses(), [202; 400]);
+    let mut world = with_more_than_is_at_hand();
     world.advance(SECOND);
     world.accept_component();
     // One order in the middle is not answered at first.
@@ -292,17 +297,7 @@ fn what_is_not_at_hand_is_loaded_when_its_turn_comes() {
 
 #[test]
 fn an_entry_that_is_gone_from_the_store_stops_nobody() {
-    let mut world = World::keeping_with(When::Away, |settings| {
-        settings.journal.keep[0].per_conversation = 1000;
-        settings.journal.keep[0].largest = 100_000;
-        settings.journal.max_entries = 1000;
-        settings.journal.max_octets = 100 << 20;
-    });
-    world.break_stream();
-    for n in 0..400 {
-        world.proxy_sends(message(n, "romeo@xmpp.example", &format!("text {n} {}", "x".repeat(50_000))));
-    }
-    assert_eq!(world.take_statuses(), [202; 400]);
+    let mut world = with_more_than_is_at_hand();
     let rows = world.kept().store.rows(QUEUE);
     let mut loss = turn::Batch::default();
     loss.delete(QUEUE, &rows[390].key);
