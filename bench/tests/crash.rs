@@ -3,7 +3,8 @@
 //!
 //! `ENTENTE_CRASH_CYCLES` sets how often it is killed with each policy, `ENTENTE_CRASH_SEED` repeats what the dice have said.
 
-use std::path::{Path, PathBuf};
+mod entente;
+
 use std::process::Command;
 
 use entente_tests::ports::free_address;
@@ -13,22 +14,10 @@ const CYCLES: u32 = 14;
 /// Something wrong shows within a few lives, most of the time within one or two.
 const CYCLES_UNTIL_NOTICED: u32 = 60;
 
-/// `ENTENTE_BIN`, or the program beside the generator.
-fn program() -> PathBuf {
-    let beside = Path::new(env!("CARGO_BIN_EXE_entente-bench")).with_file_name("entente");
-    let program = std::env::var_os("ENTENTE_BIN").map_or(beside, PathBuf::from);
-    assert!(
-        program.exists(),
-        "{} is not built: `cargo build -p entente`, or test the whole workspace",
-        program.display()
-    );
-    program
-}
-
 /// The report, and whether the generator found it good.
 fn crash(journal: &str, cycles: u32, more: &[&str]) -> (Value, bool) {
     let mut command = Command::new(env!("CARGO_BIN_EXE_entente-bench"));
-    command.args(["crash", "--journal", journal, "--cycles", &cycles.to_string(), "--gateway"]).arg(program());
+    command.args(["crash", "--journal", journal, "--cycles", &cycles.to_string(), "--gateway"]).arg(entente::program());
     command.arg("--addresses").args([(); 4].map(|()| free_address().to_string())).args(more);
     let output = command.output().expect("the generator can be started");
     let words = String::from_utf8_lossy(&output.stderr);

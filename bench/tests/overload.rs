@@ -1,8 +1,9 @@
 //! The gateway itself under many times what it takes, over real sockets: nothing that it accepted is lost, order is kept, it
 //! lives, its memory is bounded, and messages cross when the flood is over. How fast any of it is does not matter here.
 
+mod entente;
+
 use std::fs;
-use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use entente_tests::ports::free_address;
@@ -44,18 +45,6 @@ impl Drop for Gateway {
     }
 }
 
-/// `ENTENTE_BIN`, or the program beside the generator.
-fn program() -> PathBuf {
-    let beside = Path::new(env!("CARGO_BIN_EXE_entente-bench")).with_file_name("entente");
-    let program = std::env::var_os("ENTENTE_BIN").map_or(beside, PathBuf::from);
-    assert!(
-        program.exists(),
-        "{} is not built: `cargo build -p entente`, or test the whole workspace",
-        program.display()
-    );
-    program
-}
-
 impl Gateway {
     fn start(limits: &str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
@@ -68,7 +57,7 @@ impl Gateway {
         let file = folder.path().join("gateway.toml");
         fs::write(&file, config + limits).expect("the configuration is written");
         let log = fs::File::create(folder.path().join("log")).expect("a log");
-        let process = Command::new(program())
+        let process = Command::new(entente::program())
             .args(["run", "--config"])
             .arg(file)
             .stdin(Stdio::null())
